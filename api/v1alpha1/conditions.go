@@ -1,0 +1,91 @@
+package v1alpha1
+
+// Condition types of a ServiceTokenSecret.
+const (
+	// ConditionReady is True while the target Secret equals what the token may read. When it is not, the reason says why,
+	// and the Secret is as it was.
+	ConditionReady = "Ready"
+	// ConditionRotationDue is True from spec.rotation.warnAtPercent of spec.rotation.threshold on.
+	ConditionRotationDue = "RotationDue"
+	// ConditionTokenExpiring is True from spec.rotation.warnBeforeExpiry before the token's expiry on.
+	ConditionTokenExpiring = "TokenExpiring"
+)
+
+// Reasons of the condition Ready, each described in docs/troubleshooting.md.
+const (
+	// ReasonSynced: the target Secret equals what the token may read.
+	ReasonSynced = "Synced"
+	// ReasonSuspended: spec.suspend is true, nothing is read or written.
+	ReasonSuspended = "Suspended"
+	// ReasonTokenSecretNotFound: the Secret that should hold the token, or the key in it, or the CA bundle, is not there.
+	ReasonTokenSecretNotFound = "TokenSecretNotFound" //nolint:gosec // a reason, not a credential
+	// ReasonTokenMalformed: what the Secret holds is no service token, or lacks the part that decryption needs.
+	ReasonTokenMalformed = "TokenMalformed"
+	// ReasonTokenRejected: the server knows the token's id but not its secret.
+	ReasonTokenRejected = "TokenRejected"
+	// ReasonTokenExpired: the token's time is over; the server deletes such a token at its next use.
+	ReasonTokenExpired = "TokenExpired"
+	// ReasonTokenRevoked: the server does not know the token; it, or its project, was deleted.
+	ReasonTokenRevoked = "TokenRevoked"
+	// ReasonScopeDenied: a source, or the absence of one, does not fit the token's scopes.
+	ReasonScopeDenied = "ScopeDenied"
+	// ReasonPermissionDenied: the token lacks the read permission, or the server refuses the request.
+	ReasonPermissionDenied = "PermissionDenied"
+	// ReasonEnvironmentNotFound: the project has no such environment.
+	ReasonEnvironmentNotFound = "EnvironmentNotFound"
+	// ReasonPathNotFound: the environment has no such folder.
+	ReasonPathNotFound = "PathNotFound"
+	// ReasonSourceEmpty: a source exists and holds nothing, and spec.allowEmpty is not set.
+	ReasonSourceEmpty = "SourceEmpty"
+	// ReasonDecryptionFailed: a field does not open, or the project cannot be decrypted the way spec.decryption asks for.
+	ReasonDecryptionFailed = "DecryptionFailed"
+	// ReasonReferenceUnresolved: a ${…} in a value leads nowhere, in a circle, or out of the token's scopes.
+	ReasonReferenceUnresolved = "ReferenceUnresolved"
+	// ReasonKeyInvalid: a secret's name is no valid key of a Kubernetes Secret.
+	ReasonKeyInvalid = "KeyInvalid"
+	// ReasonKeyConflict: sources hold the same key with different values, and spec.keyConflicts is Error.
+	ReasonKeyConflict = "KeyConflict"
+	// ReasonTemplateFailed: the data does not make the Secret that the object describes.
+	ReasonTemplateFailed = "TemplateFailed"
+	// ReasonTargetConflict: the target Secret is not ours to write, or cannot be changed.
+	ReasonTargetConflict = "TargetConflict"
+	// ReasonTargetTooLarge: the data is larger than a Kubernetes Secret may be.
+	ReasonTargetTooLarge = "TargetTooLarge"
+	// ReasonHostNotAllowed: the operator's flags do not allow spec.hostURL.
+	ReasonHostNotAllowed = "HostNotAllowed"
+	// ReasonRateLimited: the server's rate limit holds the next read back.
+	ReasonRateLimited = "RateLimited"
+	// ReasonBackendUnavailable: the server cannot be reached or fails.
+	ReasonBackendUnavailable = "BackendUnavailable"
+)
+
+// Reasons of the conditions RotationDue and TokenExpiring, and of the events that tell of their turning True.
+const (
+	// ReasonRotationNotDue: the uses counted are below the mark.
+	ReasonRotationNotDue = "RotationNotDue"
+	// ReasonRotationThresholdReached: the uses counted are past warnAtPercent of the threshold.
+	ReasonRotationThresholdReached = "RotationThresholdReached"
+	// ReasonRotationThresholdExceeded: the uses counted are past the threshold itself.
+	ReasonRotationThresholdExceeded = "RotationThresholdExceeded"
+	// ReasonTokenExpiring: the token expires within warnBeforeExpiry, or has expired.
+	ReasonTokenExpiring = "TokenExpiring"
+	// ReasonExpiryNotDue: the token does not expire within warnBeforeExpiry.
+	ReasonExpiryNotDue = "ExpiryNotDue"
+	// ReasonNoExpiry: the token never expires.
+	ReasonNoExpiry = "NoExpiry"
+)
+
+// Reasons of events that are no transition of a condition.
+const (
+	// ReasonHealed: somebody else's change of the target Secret was undone.
+	ReasonHealed = "Healed"
+	// ReasonUpdated: a change at the server was written to the target Secret.
+	ReasonUpdated = "Updated"
+	// ReasonTokenRotated: another token is in use.
+	ReasonTokenRotated = "TokenRotated"
+	// ReasonTargetDeleted: the target Secret was deleted, as spec.target.deletionPolicy asks for.
+	ReasonTargetDeleted = "TargetDeleted"
+)
+
+// RefreshAnnotation on a ServiceTokenSecret makes the operator read its sources at once whenever its value changes.
+const RefreshAnnotation = "servicetoken.io/refresh"

@@ -1,0 +1,365 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ServiceTokenSecret keeps a Kubernetes Secret equal to what an Infisical service token may read.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=stsec,categories=infisical
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.status.target`
+// +kubebuilder:printcolumn:name="Secrets",type=integer,JSONPath=`.status.secrets`
+// +kubebuilder:printcolumn:name="Token Uses",type=string,JSONPath=`.status.usage.used`
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expires`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || self.spec.auth.serviceToken.secretRef.name != (has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)",message="the target Secret must not be the Secret that holds the token: set spec.target.name to another name"
+type ServiceTokenSecret struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// What to read, and where to write it.
+	// +required
+	Spec ServiceTokenSecretSpec `json:"spec"`
+
+	// What the operator last saw and did.
+	// +optional
+	Status ServiceTokenSecretStatus `json:"status,omitzero"`
+}
+
+// ServiceTokenSecretList is a list of ServiceTokenSecrets.
+//
+// +kubebuilder:object:root=true
+type ServiceTokenSecretList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitzero"`
+	Items           []ServiceTokenSecret `json:"items"`
+}
+
+// ServiceTokenSecretSpec says what to read, and where to write it.
+type ServiceTokenSecretSpec struct {
+	// How to authenticate at Infisical: exactly one method.
+	// +required
+	Auth Auth `json:"auth"`
+
+	// Base URL of the Infisical server, with or without /api, such as https://infisical.example.com. Default: the
+	// operator's --infisical-url. Plain http needs the operator's --allow-http.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@]+')",message="hostURL is https://host[:port][/path]"
+	HostURL string `json:"hostURL,omitempty"`
+
+	// How to trust the Infisical server.
+	// +optional
+	TLS *TLS `json:"tls,omitempty"`
+
+	// The places to read, in order. May be left out when the token has one scope without a glob: that scope is read then.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.environment == b.environment && a.path == b.path))",message="sources are unique by environment and path"
+	Sources []Source `json:"sources,omitempty"`
+
+	// What to do when sources hold the same key with different values. Override: the later source wins; within a recursive
+	// source the folder nearest to its path. Error: nothing is written.
+	// +optional
+	// +kubebuilder:default=Override
+	KeyConflicts KeyConflicts `json:"keyConflicts,omitempty"`
+
+	// What to do with a reference ${KEY} or ${env.folder.KEY} in a value that cannot be resolved. Error: nothing is written.
+	// Keep: it stays as it is written. Empty: it is replaced by nothing.
+	// +optional
+	// +kubebuilder:default=Error
+	UnresolvedReferences UnresolvedReferences `json:"unresolvedReferences,omitempty"`
+
+	// Who decrypts. Auto: the operator, where the project is of version 1 or 2 and the token has its key part; otherwise the
+	// server. Client: the operator or nobody. Server: the server.
+	// +optional
+	// +kubebuilder:default=Auto
+	Decryption Decryption `json:"decryption,omitempty"`
+
+	// The Kubernetes Secret to write.
+	// +optional
+	// +kubebuilder:default={}
+	Target Target `json:"target,omitzero"`
+
+	// Whether a source that exists and holds nothing is written as such. When false, the target stays as it was and the
+	// reason is SourceEmpty.
+	// +optional
+	AllowEmpty bool `json:"allowEmpty,omitempty"`
+
+	// How often to look for changes at the server, at least 5s. Objects that read the same source share one request, at the
+	// shortest of their intervals.
+	// +optional
+	// +kubebuilder:default="60s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5s')",message="refreshInterval is at least 5s"
+	RefreshInterval metav1.Duration `json:"refreshInterval,omitzero"`
+
+	// Stop reading and writing; the target stays as it is.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// When to ask for a new token.
+	// +optional
+	// +kubebuilder:default={}
+	Rotation Rotation `json:"rotation,omitzero"`
+}
+
+// Auth is one way to authenticate.
+// +kubebuilder:validation:ExactlyOneOf=serviceToken
+type Auth struct {
+	// An Infisical service token in a Secret of the same namespace.
+	// +optional
+	ServiceToken *ServiceTokenAuth `json:"serviceToken,omitempty"`
+}
+
+// ServiceTokenAuth names the Secret that holds a service token.
+type ServiceTokenAuth struct {
+	// The Secret in the object's own namespace that holds the token st.<id>.<secret>.<key>.
+	// +required
+	SecretRef SecretKeyRef `json:"secretRef"`
+}
+
+// SecretKeyRef names a key of a Secret in the object's own namespace.
+type SecretKeyRef struct {
+	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Key in the Secret.
+	// +optional
+	// +kubebuilder:default=token
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+}
+
+// TLS says how to trust the server.
+type TLS struct {
+	// PEM certificates of the authorities that signed the server's certificate, in addition to the operator's own.
+	// +required
+	CABundleRef CABundleRef `json:"caBundleRef"`
+}
+
+// CABundleRef names a key of a ConfigMap or Secret in the object's own namespace.
+type CABundleRef struct {
+	// Kind of the object that holds the bundle.
+	// +optional
+	// +kubebuilder:default=ConfigMap
+	// +kubebuilder:validation:Enum=ConfigMap;Secret
+	Kind string `json:"kind,omitempty"`
+
+	// Name of the ConfigMap or Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Key in it.
+	// +optional
+	// +kubebuilder:default=ca.crt
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+}
+
+// Source is one place to read.
+type Source struct {
+	// Slug of the environment, such as prod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Environment string `json:"environment"`
+
+	// Path of the folder, starting with /.
+	// +optional
+	// +kubebuilder:default=/
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('/')",message="path starts with /"
+	Path string `json:"path,omitempty"`
+
+	// Whether to read the folders below as well.
+	// +optional
+	Recursive bool `json:"recursive,omitempty"`
+}
+
+// Target is the Kubernetes Secret to write, in the object's own namespace.
+type Target struct {
+	// Name of the Secret. Default: the object's own name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="name is a valid name of a Secret: lower-case letters, digits, - and ."
+	Name string `json:"name,omitempty"`
+
+	// Type of the Secret. It cannot be changed once the Secret exists.
+	// +optional
+	// +kubebuilder:default=Opaque
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Type string `json:"type,omitempty"`
+
+	// Labels that the Secret carries in addition to the operator's own.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="!('app.kubernetes.io/managed-by' in self)",message="app.kubernetes.io/managed-by is set by the operator"
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations that the Secret carries in addition to the operator's own.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('servicetoken.io/'))",message="annotations of servicetoken.io/ are set by the operator"
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Who the Secret belongs to. Owner: to this object; it is garbage-collected with it. Orphan: made by this object, and stays
+	// when the object goes. Merge: to somebody else; only the keys read here are set and removed in it.
+	// +optional
+	// +kubebuilder:default=Owner
+	CreationPolicy CreationPolicy `json:"creationPolicy,omitempty"`
+
+	// What happens to the Secret when every source is confirmed gone: its environment or folder answers not found, not merely
+	// empty. Retain: it stays as it was. Delete: it is deleted (Merge: the keys set here are removed).
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// Rotation says when to ask for a new token.
+type Rotation struct {
+	// How many requests may be made with one token. Default 2^32, the limit of NIST SP 800-38D for one AES-GCM key with random
+	// IVs.
+	// +optional
+	// +kubebuilder:default=4294967296
+	// +kubebuilder:validation:Minimum=1
+	Threshold int64 `json:"threshold,omitempty"`
+
+	// Percent of the threshold from which RotationDue is True and the event RotationThresholdReached is raised, 1 to 100.
+	// +optional
+	// +kubebuilder:default=90
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	WarnAtPercent int32 `json:"warnAtPercent,omitempty"`
+
+	// How long before the token's expiry TokenExpiring becomes True and an event is raised. Default: 14 days.
+	// +optional
+	// +kubebuilder:default="336h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="warnBeforeExpiry is not negative"
+	WarnBeforeExpiry metav1.Duration `json:"warnBeforeExpiry,omitzero"`
+}
+
+// KeyConflicts is what to do when sources hold the same key.
+// +kubebuilder:validation:Enum=Override;Error
+type KeyConflicts string
+
+// UnresolvedReferences is what to do with a reference that leads nowhere.
+// +kubebuilder:validation:Enum=Error;Keep;Empty
+type UnresolvedReferences string
+
+// Decryption is who decrypts.
+// +kubebuilder:validation:Enum=Auto;Client;Server
+type Decryption string
+
+// CreationPolicy is who the target Secret belongs to.
+// +kubebuilder:validation:Enum=Owner;Orphan;Merge
+type CreationPolicy string
+
+// DeletionPolicy is what happens to the target Secret when its sources are gone.
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+// The values of the types above.
+const (
+	KeyConflictsOverride KeyConflicts = "Override"
+	KeyConflictsError    KeyConflicts = "Error"
+
+	UnresolvedError UnresolvedReferences = "Error"
+	UnresolvedKeep  UnresolvedReferences = "Keep"
+	UnresolvedEmpty UnresolvedReferences = "Empty"
+
+	DecryptionAuto   Decryption = "Auto"
+	DecryptionClient Decryption = "Client"
+	DecryptionServer Decryption = "Server"
+
+	CreationPolicyOwner  CreationPolicy = "Owner"
+	CreationPolicyOrphan CreationPolicy = "Orphan"
+	CreationPolicyMerge  CreationPolicy = "Merge"
+
+	DeletionPolicyRetain DeletionPolicy = "Retain"
+	DeletionPolicyDelete DeletionPolicy = "Delete"
+)
+
+// ServiceTokenSecretStatus is what the operator last saw and did.
+type ServiceTokenSecretStatus struct {
+	// Generation of the spec that this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Ready, RotationDue and TokenExpiring.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// Name of the Secret last written.
+	// +optional
+	Target string `json:"target,omitempty"`
+
+	// Number of keys that the operator keeps in the target Secret.
+	// +optional
+	Secrets *int32 `json:"secrets,omitempty"`
+
+	// When the target's data or the outcome last changed; not the last time the server was asked.
+	// +optional
+	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
+
+	// The token in use.
+	// +optional
+	Token *TokenStatus `json:"token,omitempty"`
+
+	// How often the token was used, by all objects together.
+	// +optional
+	Usage *UsageStatus `json:"usage,omitempty"`
+
+	// Value of the annotation servicetoken.io/refresh that was last acted upon.
+	// +optional
+	LastHandledRefresh string `json:"lastHandledRefresh,omitempty"`
+}
+
+// TokenStatus is about the token in use.
+type TokenStatus struct {
+	// Id of the token, its public part, as Infisical's user interface shows it.
+	ID string `json:"id"`
+
+	// When the token expires; absent when it never does.
+	// +optional
+	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
+
+	// How long that was away when the status was written, such as 171d.
+	// +optional
+	Expires string `json:"expires,omitempty"`
+}
+
+// UsageStatus is how often a token was used. One use is one request authenticated with it.
+type UsageStatus struct {
+	// Uses counted since the token was first seen.
+	Count int64 `json:"count"`
+
+	// spec.rotation.threshold.
+	Threshold int64 `json:"threshold"`
+
+	// Count in percent of the threshold, rounded down.
+	Percent int64 `json:"percent"`
+
+	// Percent for people, such as 0%.
+	Used string `json:"used"`
+
+	// When the count was taken. It is refreshed with any other change of the status, when the percent changes, or hourly.
+	Time metav1.Time `json:"time"`
+}
