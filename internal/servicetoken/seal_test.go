@@ -55,7 +55,9 @@ func loadKey(t testing.TB) (ProjectKey, plaintexts) {
 	var known plaintexts
 	load(t, "plaintext.json", &known)
 	var described struct {
-		Response struct{ Body struct{ EncryptedKey, IV, Tag string } }
+		Response struct {
+			Body struct{ EncryptedKey, IV, Tag string }
+		}
 	}
 	load(t, "recorded/service-token.json", &described)
 	token, err := Parse(known.Tokens["full"])

@@ -1,0 +1,75 @@
+package infisical
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// TestAnswersAreClassified has each row of the contract's tables, and what proxies and other versions answer.
+func TestAnswersAreClassified(t *testing.T) {
+	for _, c := range []struct {
+		status        int
+		name, message string
+		want          Kind
+		heals         bool
+	}{
+		{401, "UnauthorizedError", `"Token missing"`, KindTokenMissing, false},
+		{401, "UnauthorizedError", `"Invalid service token"`, KindTokenRejected, false},
+		{401, "UnauthorizedError", `"No identity access token found"`, KindTokenRejected, false},
+		{401, "ValidationFailure", `[{"code":"invalid_type"}]`, KindValidation, false},
+		{422, "ValidationFailure", `[{"code":"invalid_type"}]`, KindValidation, false},
+		{401, "", `"who are you"`, KindUnexpected, false},
+		{403, "ForbiddenError", `"Service token has expired"`, KindTokenExpired, false},
+		{403, "PermissionDenied", `"You are not allowed to read on secrets"`, KindPermissionDenied, false},
+		{403, "ForbiddenError", `"something new"`, KindPermissionDenied, false},
+		{403, "Service token not a part of the specified project with ID 1", `"You are not allowed to access this resource"`, KindWrongProject, false},
+		{403, "ForbiddenError", `"You are not allowed to access this resource from the current IP address"`, KindAddressNotAllowed, false},
+		{403, "", `"blocked by the firewall"`, KindUnexpected, false},
+		{404, "NotFound", `"Service token with ID 'x' not found"`, KindTokenNotFound, false},
+		{404, "Not Found", `"Route GET:/api/v4/secrets not found"`, KindRouteNotFound, false},
+		{404, "NotFound", `"Folder with path '/x' in environment with slug 'dev' not found"`, KindFolderNotFound, false},
+		{404, "NotFound", `"Project bot not found for project with ID 'x'. Please ask an administrator"`, KindNoServerKey, false},
+		{400, "bot_not_found_error", `"upgrade your project"`, KindNoServerKey, false},
+		{404, "NotFound", `"Project with ID 'x' not found"`, KindNotFound, false},
+		{404, "NotFound", `"Route to success"`, KindNotFound, false},
+		{400, "BadRequest", `"Secret already exist"`, KindUnexpected, false},
+		{418, "", `{}`, KindUnexpected, false},
+		{204, "", `""`, KindUnexpected, false},
+		{429, "RateLimitExceeded", `"Rate limit exceeded"`, KindRateLimited, true},
+		{500, "InternalServerError", `"Something went wrong"`, KindServer, true},
+		{503, "", `""`, KindServer, true},
+	} {
+		got := classify(c.status, fmt.Appendf(nil, `{"statusCode":%d,"message":%s,"error":%q}`, c.status, c.message, c.name))
+		if got != c.want {
+			t.Errorf("%d %s %s: %q, want %q", c.status, c.name, c.message, got, c.want)
+		}
+		if e := (&Error{Kind: got}); e.Transient() != c.heals {
+			t.Errorf("%s: heals by itself: %v", got, e.Transient())
+		}
+		if words[got] == "" {
+			t.Errorf("%s has no words", got)
+		}
+	}
+	for status, want := range map[int]Kind{401: KindUnexpected, 403: KindUnexpected, 404: KindNotFound, 502: KindServer} {
+		if got := classify(status, []byte("<html>")); got != want {
+			t.Errorf("%d with HTML: %q, want %q", status, got, want)
+		}
+	}
+}
+
+func TestKindOfLooksThroughWrapping(t *testing.T) {
+	e := &Error{Kind: KindHostDown, Route: "GET /x", Err: &Error{Kind: KindServer, Status: 502}}
+	if got := KindOf(fmt.Errorf("reading: %w", e)); got != KindHostDown {
+		t.Error(got)
+	}
+	if got := KindOf(errors.New("other")); got != "" {
+		t.Error(got)
+	}
+	if got := e.Error(); got != "GET /x: the server failed (status 502)" {
+		t.Error(got)
+	}
+	if !errors.Is(e, e.Err) {
+		t.Error("the cause is not wrapped")
+	}
+}

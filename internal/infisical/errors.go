@@ -1,0 +1,121 @@
+package infisical
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind says what went wrong, and so what can be done about it.
+type Kind string
+
+// What the server answers. The rows of the contract's table of errors.
+const (
+	KindTokenMissing      Kind = "TokenMissing"      // 401, no Authorization header arrived
+	KindTokenRejected     Kind = "TokenRejected"     // 401, wrong secret in the token
+	KindTokenExpired      Kind = "TokenExpired"      // 403, said once; from then on it is KindTokenNotFound
+	KindTokenNotFound     Kind = "TokenNotFound"     // 404, revoked, unknown, expired for a while, or project deleted
+	KindPermissionDenied  Kind = "PermissionDenied"  // 403, outside the scopes or without the permission
+	KindWrongProject      Kind = "WrongProject"      // 403, the token belongs to another project
+	KindAddressNotAllowed Kind = "AddressNotAllowed" // 403, the project's IP allow-list
+	KindValidation        Kind = "Validation"        // 401 (422 from newer servers), the request did not fit the schema
+	KindRateLimited       Kind = "RateLimited"       // 429
+	KindRouteNotFound     Kind = "RouteNotFound"     // 404, the server does not know the route
+	KindFolderNotFound    Kind = "FolderNotFound"    // 404, no such folder in the environment
+	KindNoServerKey       Kind = "NoServerKey"       // 404, the server holds no key and so cannot decrypt
+	KindNotFound          Kind = "NotFound"          // any other 404
+	KindUnexpected        Kind = "Unexpected"        // any other status that is no success
+	KindServer            Kind = "Server"            // 5xx
+)
+
+// What goes wrong between here and the server.
+const (
+	KindNetwork        Kind = "Network"        // no complete answer: dialing, TLS, time-out, cut body
+	KindBadAnswer      Kind = "BadAnswer"      // 200, but not of the documented shape, or too large
+	KindWrongPlace     Kind = "WrongPlace"     // 200 with secrets of another environment or path than asked
+	KindValueHidden    Kind = "ValueHidden"    // 200 with placeholders for values that the token may not see
+	KindRedirect       Kind = "Redirect"       // to another host, to http, or too many
+	KindHostNotAllowed Kind = "HostNotAllowed" // by the operator's settings, or an address that is always refused
+	KindBadCABundle    Kind = "BadCABundle"    // no certificate in it
+	KindHostDown       Kind = "HostDown"       // not asked: the host failed a moment ago; see Error.RetryAfter
+)
+
+// words are the texts of the kinds. They change with the kind and the status only, never with time, so that a condition
+// that shows them is not written again while nothing changes.
+var words = map[Kind]string{ //nolint:gosec // texts about credentials, none of them one
+	KindTokenMissing:      "the server saw no token; a proxy may have removed the Authorization header",
+	KindTokenRejected:     "the server rejected the token",
+	KindTokenExpired:      "the service token has expired",
+	KindTokenNotFound:     "the server does not know the service token: it was revoked, has expired, or its project was deleted",
+	KindPermissionDenied:  "the token is not allowed to do this here",
+	KindWrongProject:      "the token does not belong to this project",
+	KindAddressNotAllowed: "the server does not accept this token from the operator's IP address",
+	KindValidation:        "the server found the request invalid",
+	KindRateLimited:       "the server's rate limit is used up",
+	KindRouteNotFound:     "the server does not have this route; the host URL may be wrong, or the server too old or too new",
+	KindFolderNotFound:    "the folder does not exist in the environment",
+	KindNoServerKey:       "the server holds no key of the project, so it cannot decrypt; a token with a key can",
+	KindNotFound:          "the server did not find it",
+	KindUnexpected:        "the server gave an answer that it is not known to give",
+	KindServer:            "the server failed",
+	KindNetwork:           "no complete answer",
+	KindBadAnswer:         "the answer is not what the server is known to give",
+	KindWrongPlace:        "the server answered with secrets of another environment or path than asked for; nothing of the answer was used",
+	KindValueHidden:       "the server hides values from this token",
+	KindRedirect:          "the server redirected, and the redirect was not followed",
+	KindHostNotAllowed:    "the host is not allowed",
+	KindBadCABundle:       "the CA bundle cannot be used",
+	KindHostDown:          "the host failed a moment ago and is given time",
+}
+
+// Error is what every failed request returns, but for one whose context ended or whose use the Meter refused: those
+// return that error, wrapped. An Error is safe to print anywhere: it has nothing in it of a body, a header or a token.
+type Error struct {
+	Kind   Kind
+	Status int    // of the answer; 0 without one
+	Route  string // template, such as "GET /api/v3/secrets"; empty when no request was made
+	// RetryAfter is how long the server, or the backoff of its host, wants to be left alone. 0 when nothing is known.
+	RetryAfter time.Duration
+	Err        error // what lies behind it, in this package's own words; may be nil
+}
+
+// Error does not change between two failures for the same cause. In particular KindHostDown repeats the failure that
+// closed the host, and no text tells a time.
+func (e *Error) Error() string {
+	text := words[e.Kind]
+	if e.Kind == KindHostDown && e.Err != nil {
+		text = e.Err.Error()
+	} else {
+		if e.Status != 0 {
+			text += fmt.Sprintf(" (status %d)", e.Status)
+		}
+		if e.Err != nil {
+			text += ": " + e.Err.Error()
+		}
+	}
+	if e.Route == "" {
+		return text
+	}
+	return e.Route + ": " + text
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Transient says whether it heals by itself, so that asking again later is worth it.
+func (e *Error) Transient() bool {
+	switch e.Kind {
+	case KindNetwork, KindServer, KindRateLimited, KindBadAnswer, KindHostDown:
+		return true
+	default:
+		return false
+	}
+}
+
+// KindOf returns the kind of the first Error in err's chain, "" when there is none.
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	return ""
+}

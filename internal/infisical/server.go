@@ -1,0 +1,248 @@
+package infisical
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
+)
+
+const (
+	maxRedirects = 3
+	// maxErrorBody is far more than any error of the server has.
+	maxErrorBody = 64 << 10
+)
+
+var (
+	errElsewhere = errors.New("it leads to another host, or from https to http")
+	errManyHops  = errors.New("it is the fourth in a row")
+	errNoTarget  = errors.New("it has no usable target")
+	errUnasked   = errors.New("it says that nothing has changed, without having been asked")
+)
+
+// Server is one Infisical server as reached with one CA bundle. It is safe for concurrent use.
+type Server struct {
+	options *Options
+	at      address
+	host    *host
+	trust   gate // what the server's certificate did lately; guarded by the host's lock
+	// transport is used without a http.Client around it: redirects are followed by exchange, which knows where
+	// Authorization may go and counts each request.
+	transport http.RoundTripper
+}
+
+// PacedUntil is zero, or until when requests to this server's host wait for the rate limit it announced: the latest, if
+// requests of more than one route wait.
+func (s *Server) PacedUntil() time.Time { return s.host.pacedUntil() }
+
+// request is a GET; nothing here writes.
+type request struct {
+	route string // template, for pacing and errors
+	path  string // escaped, below the server's prefix
+	query url.Values
+	etag  string
+}
+
+// reply is a 200, or a 304 to a request with an ETag.
+type reply struct {
+	body        []byte
+	etag        string
+	notModified bool
+}
+
+// get waits for its turn, sends the request and returns the answer. Errors are *Error, or wrap the context's or the
+// meter's.
+func (s *Server) get(ctx context.Context, token servicetoken.Token, r request) (reply, error) {
+	p, err := s.host.enter(ctx, r.route, &s.trust)
+	if err != nil {
+		if KindOf(err) == "" {
+			err = fmt.Errorf("%s: %w", r.route, err)
+		}
+		return reply{}, err
+	}
+	var o outcome
+	defer func() { s.host.leave(p, &o) }()
+	return s.exchange(ctx, token, r, &o)
+}
+
+// exchange sends the request, and again where redirects within the host lead.
+func (s *Server) exchange(ctx context.Context, token servicetoken.Token, r request, o *outcome) (reply, error) {
+	timed, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	at, target := s.at, s.at.base()+r.path
+	if len(r.query) > 0 {
+		target += "?" + r.query.Encode()
+	}
+	for hop := 0; ; hop++ {
+		answer, err := s.send(timed, token, target, r.etag, o)
+		if err != nil {
+			return reply{}, s.failure(ctx, r, err, o)
+		}
+		if !isRedirect(answer.StatusCode) {
+			return s.read(ctx, r, answer, o)
+		}
+		_, _ = io.CopyN(io.Discard, answer.Body, 2<<10) // a short body read to its end leaves the connection usable
+		_ = answer.Body.Close()
+		o.verdict = answered
+		if at, target, err = s.follow(at, answer, hop); err != nil {
+			return reply{}, &Error{Kind: KindRedirect, Status: answer.StatusCode, Route: r.route, Err: err}
+		}
+	}
+}
+
+// send makes one request. A kept connection can turn out to have been closed by the server; the request is repeated then,
+// until it fails on a new connection. net/http would do the same, without saying so and thus uncounted.
+func (s *Server) send(ctx context.Context, token servicetoken.Token, target, etag string, o *outcome) (*http.Response, error) {
+	for {
+		var reused, answering atomic.Bool
+		traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn:              func(c httptrace.GotConnInfo) { reused.Store(c.Reused) },
+			GotFirstResponseByte: func() { answering.Store(true) },
+		})
+		q, err := http.NewRequestWithContext(traced, http.MethodGet, target, unrepeatable{})
+		if err != nil {
+			return nil, err
+		}
+		q.Header.Set("Authorization", "Bearer "+token.Bearer())
+		q.Header.Set("Accept", "application/json")
+		q.Header.Set("User-Agent", "service-token-operator/"+s.options.Version)
+		if etag != "" {
+			q.Header.Set("If-None-Match", etag)
+		}
+		if s.options.Meter != nil {
+			if err := s.options.Meter.Use(ctx, token.ID()); err != nil {
+				return nil, &unmeteredError{err}
+			}
+		}
+		o.verdict = abandoned // until more is known: from here on it may have been sent
+		sent := s.host.clock.Now()
+		answer, err := s.transport.RoundTrip(q)
+		if err == nil {
+			o.head = newAnswerHead(sent, s.host.clock.Now(), answer.StatusCode, answer.Header)
+			return answer, nil
+		}
+		if !reused.Load() || answering.Load() || ctx.Err() != nil {
+			return nil, err
+		}
+	}
+}
+
+// unrepeatable is the empty body of a request that net/http must not repeat by itself, which it does only with requests
+// whose body it knows to be empty or can get again. On the wire there is none.
+type unrepeatable struct{}
+
+func (unrepeatable) Read([]byte) (int, error) { return 0, io.EOF }
+
+// unmeteredError is the meter's refusal of a request.
+type unmeteredError struct{ cause error }
+
+func (e *unmeteredError) Error() string { return "counting the use of the token: " + e.cause.Error() }
+func (e *unmeteredError) Unwrap() error { return e.cause }
+
+// failure makes the error of a request without a complete answer.
+func (s *Server) failure(ctx context.Context, r request, err error, o *outcome) error {
+	if _, ok := errors.AsType[*unmeteredError](err); ok {
+		return fmt.Errorf("%s: %w", r.route, err)
+	}
+	if ctx.Err() != nil {
+		// The caller gave up, which says nothing about the host.
+		o.verdict = abandoned
+		return fmt.Errorf("%s: %w", r.route, ctx.Err())
+	}
+	kind, v, cause := failureOf(err)
+	e := &Error{Kind: kind, Route: r.route, Err: cause}
+	o.verdict, o.cause = v, e
+	return e
+}
+
+// read takes the answer's body, and closes it.
+func (s *Server) read(ctx context.Context, r request, answer *http.Response, o *outcome) (reply, error) {
+	defer func() { _ = answer.Body.Close() }()
+	status := answer.StatusCode
+	switch {
+	case status == http.StatusOK:
+		return s.readBody(ctx, r, answer, o)
+	case status == http.StatusNotModified && r.etag != "":
+		o.verdict = answered
+		return reply{etag: r.etag, notModified: true}, nil
+	case status == http.StatusNotModified:
+		o.verdict = answered
+		return reply{}, &Error{Kind: KindUnexpected, Status: status, Route: r.route, Err: errUnasked}
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxErrorBody))
+	if err != nil && status < 500 {
+		return reply{}, s.failure(ctx, r, err, o)
+	}
+	e := &Error{Kind: classify(status, text), Status: status, Route: r.route}
+	switch e.Kind {
+	case KindServer:
+		o.verdict, o.cause = failed, e
+	default:
+		o.verdict = answered
+		e.RetryAfter = o.head.retryAfter
+		o.missing = e.Kind == KindRouteNotFound && r.route == routePlainV4
+	}
+	return reply{}, e
+}
+
+func (s *Server) readBody(ctx context.Context, r request, answer *http.Response, o *outcome) (reply, error) {
+	var text bytes.Buffer
+	if n := answer.ContentLength; n > 0 && n <= s.options.MaxBody {
+		text.Grow(int(n) + bytes.MinRead)
+	}
+	n, err := text.ReadFrom(io.LimitReader(answer.Body, s.options.MaxBody+1))
+	if err != nil {
+		return reply{}, s.failure(ctx, r, err, o)
+	}
+	o.verdict = answered
+	if n > s.options.MaxBody {
+		return reply{}, badAnswer(r.route, fmt.Errorf("it is larger than the limit of %d bytes", s.options.MaxBody))
+	}
+	return reply{body: text.Bytes(), etag: cleanETag(answer.Header.Get("Etag"))}, nil
+}
+
+// cleanETag takes an ETag as the server compares it. A proxy that compresses marks it as weak; the server knows the
+// strong one only, and for a GET the two are as good (RFC 9110, 13.1.2). Anything but one quoted text is none.
+func cleanETag(tag string) string {
+	tag = strings.TrimPrefix(tag, "W/")
+	if len(tag) < 3 || len(tag) > 256 || tag[0] != '"' || strings.IndexByte(tag[1:], '"') != len(tag)-2 {
+		return ""
+	}
+	return tag
+}
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// follow returns where a redirect leads, if Authorization may go there: to the same scheme, host and port, or from http
+// to https on their standard ports.
+func (s *Server) follow(from address, answer *http.Response, hop int) (address, string, error) {
+	location, err := answer.Location()
+	if err != nil || location.User != nil {
+		return address{}, "", errNoTarget
+	}
+	to, err := addressOf(location)
+	switch {
+	case err != nil:
+		return address{}, "", errNoTarget
+	case to.origin() != from.origin() && (!from.upgrades(to) || s.options.permit(to) != nil):
+		return address{}, "", errElsewhere
+	case hop == maxRedirects:
+		return address{}, "", errManyHops
+	}
+	return to, location.String(), nil
+}
