@@ -1,0 +1,93 @@
+package devserver
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
+)
+
+// authenticate finds the caller's token, or returns what the server answers instead. A fourth part is ignored, as the
+// real server does; the log shows who sent one.
+func (s *Server) authenticate(c *call) *answer {
+	bearer, ok := strings.CutPrefix(c.request.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return failure(http.StatusUnauthorized, "UnauthorizedError", "Token missing")
+	}
+	parts := strings.Split(bearer, ".")
+	if parts[0] != "st" || len(parts) < 2 {
+		return failure(http.StatusForbidden, "TokenError",
+			"The provided access token is malformed. Please use a valid token or generate a new one and try again.")
+	}
+	t, failed := s.findToken(parts[1])
+	if failed != nil {
+		return failed
+	}
+	if len(parts) < 3 {
+		return failure(http.StatusInternalServerError, "InternalServerError", "Something went wrong")
+	}
+	s.mu.Lock()
+	latency := s.latency
+	s.mu.Unlock()
+	s.wait(c.request.Context(), latency) // without the lock: a real server does this on many cores
+	if parts[2] != t.secret {
+		return failure(http.StatusUnauthorized, "UnauthorizedError", "Invalid service token")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.use(s.clock.Now())
+	c.token = t
+	return nil
+}
+
+// findToken is the server's look-up. It deletes a token that it finds expired, whether or not the secret is right: what
+// was 403 is 404 from then on.
+func (s *Server) findToken(id string) (*token, *answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tokens[id]
+	if t == nil {
+		return nil, failure(http.StatusNotFound, "NotFound", "Service token with ID '"+id+"' not found")
+	}
+	if !t.expires.IsZero() && t.expires.Before(s.clock.Now()) {
+		delete(s.tokens, id)
+		return nil, failure(http.StatusForbidden, "ForbiddenError", "Service token has expired")
+	}
+	return t, nil
+}
+
+// tokenID names the caller in the log: the id that was sent, whether or not there is such a token.
+func (c *call) tokenID() string {
+	parts := strings.Split(c.request.Header.Get("Authorization"), ".")
+	if parts[0] != "Bearer st" || len(parts) < 2 {
+		return ""
+	}
+	return parts[1]
+}
+
+// project checks that the caller's token is one of the project that it asks for.
+func (c *call) project(id string) (*Project, *answer) {
+	if c.token.project.id != id {
+		return nil, failure(http.StatusForbidden, "Service token not a part of the specified project with ID "+id,
+			"You are not allowed to access this resource")
+	}
+	return c.token.project, nil
+}
+
+// may checks a permission and the scopes: nil, or the refusal. Subjects are secrets and secret-imports.
+func (t *token) may(action, subject, environment, path string) *answer {
+	if t.allowed(action, environment, path) {
+		return nil
+	}
+	return failure(http.StatusForbidden, "PermissionDenied", "You are not allowed to "+action+" on "+subject)
+}
+
+// allowed matches as the server does, to whom a path without a leading slash is no path, even under the scope **.
+func (t *token) allowed(action, environment, path string) bool {
+	return slices.Contains(t.permissions, action) && strings.HasPrefix(path, "/") && t.scopes.Allow(environment, path)
+}
+
+// override is what the server-decrypted endpoints do for a token with one scope that is no glob: whatever it asked, it
+// gets that place.
+func (t *token) override() (servicetoken.Scope, bool) { return t.scopes.Sole() }

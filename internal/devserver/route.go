@@ -1,0 +1,119 @@
+package devserver
+
+import (
+	"net"
+	"net/http"
+	"strings"
+)
+
+// route is one entry of the API. What later issues need (writes, logins) are more entries.
+type route struct {
+	method   string
+	template string  // segments that start with a colon are parameters
+	secrets  bool    // counts toward the limit for secrets, not the one for other reads
+	newer    bool    // only on servers that have v4
+	params   []param // of the query
+	answer   func(*Server, *call) *answer
+}
+
+var routes = []route{
+	{method: http.MethodGet, template: "/api/v2/service-token", answer: (*Server).showToken},
+	{method: http.MethodGet, template: "/api/v1/workspace/:workspaceId", answer: (*Server).showProject},
+	{
+		method: http.MethodGet, template: "/api/v1/secret-imports", answer: (*Server).listImports,
+		params: []param{{name: "workspaceId", required: true}, {name: "environment", required: true}, {name: "path", path: true}},
+	},
+	{
+		method: http.MethodGet, template: "/api/v3/secrets", secrets: true, answer: (*Server).listSealed,
+		params: []param{
+			{name: "workspaceId", required: true}, {name: "environment", required: true}, {name: "secretPath", path: true},
+			{name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"},
+		},
+	},
+	{
+		method: http.MethodGet, template: "/api/v3/secrets/raw", secrets: true, answer: (*Server).listRaw,
+		params: []param{
+			{name: "workspaceId"}, {name: "environment"}, {name: "secretPath", path: true}, {name: "expandSecretReferences", flag: "false"},
+			{name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"}, {name: "tagSlugs"},
+		},
+	},
+	{
+		method: http.MethodGet, template: "/api/v4/secrets", secrets: true, newer: true, answer: (*Server).listV4,
+		params: []param{
+			{name: "projectId"}, {name: "environment"}, {name: "secretPath", path: true}, {name: "viewSecretValue", flag: "true"},
+			{name: "expandSecretReferences", flag: "false"}, {name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"},
+			{name: "tagSlugs"},
+		},
+	},
+}
+
+// call is one request on its way through the stages; each stage fills in what the next ones need.
+type call struct {
+	request *http.Request
+	route   *route            // nil when there is none
+	segment map[string]string // the template's parameters
+	fault   Fault
+	token   *token // nil until authenticated
+	window  window
+	query   map[string]string
+}
+
+func (s *Server) newCall(r *http.Request) *call {
+	c := &call{request: r}
+	for i := range routes {
+		if segment, ok := routes[i].match(r); ok && (s.newer || !routes[i].newer) {
+			c.route, c.segment = &routes[i], segment
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.fault = s.takeFault(r.URL.Path)
+	return c
+}
+
+func (e *route) match(r *http.Request) (map[string]string, bool) {
+	if r.Method != e.method {
+		return nil, false
+	}
+	template, path := strings.Split(e.template, "/"), strings.Split(strings.TrimSuffix(r.URL.Path, "/"), "/")
+	if len(template) != len(path) {
+		return nil, false
+	}
+	var segment map[string]string
+	for i, t := range template {
+		if name, ok := strings.CutPrefix(t, ":"); ok {
+			if segment == nil {
+				segment = map[string]string{}
+			}
+			segment[name] = path[i]
+		} else if t != path[i] {
+			return nil, false
+		}
+	}
+	return segment, true
+}
+
+// template names the route in the log; a request without one is logged with its path.
+func (c *call) template() string {
+	if c.route == nil {
+		return c.request.URL.Path
+	}
+	return c.route.template
+}
+
+// address is the client's, which proxies hand on in a header that the server believes.
+func (c *call) address() string {
+	if ip := c.request.Header.Get("X-Real-IP"); ip != "" {
+		return ip
+	}
+	if ips := c.request.Header.Get("X-Forwarded-For"); ips != "" {
+		first, _, _ := strings.Cut(ips, ",")
+		return strings.TrimSpace(first)
+	}
+	host, _, err := net.SplitHostPort(c.request.RemoteAddr)
+	if err != nil {
+		return c.request.RemoteAddr
+	}
+	return host
+}
