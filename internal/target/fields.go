@@ -1,0 +1,129 @@
+package target
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// maxManagerLen is what the API server allows for the name of a field manager.
+const maxManagerLen = 128
+
+type names = sets.Set[string]
+
+// fields are names of what a field manager owns in a Secret.
+type fields struct {
+	data, labels, annotations names
+}
+
+func noFields() fields { return fields{data: names{}, labels: names{}, annotations: names{}} }
+
+// ownedFields reads from managedFields what the manager owns by that operation. Ownership moves with each change of a
+// value, so what somebody else changed since is not among it.
+func ownedFields(secret *corev1.Secret, manager string, operation metav1.ManagedFieldsOperationType) fields {
+	owned := noFields()
+	for _, entry := range secret.ManagedFields {
+		if entry.Manager == manager && entry.Operation == operation && entry.Subresource == "" {
+			owned.add(entry)
+		}
+	}
+	return owned
+}
+
+// add takes over what one entry lists. An entry that cannot be read is none: then less is known to be ours, and less is
+// removed.
+func (f fields) add(entry metav1.ManagedFieldsEntry) {
+	if entry.FieldsV1 == nil {
+		return
+	}
+	set := &fieldpath.Set{}
+	if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err != nil {
+		return
+	}
+	for path := range set.All() {
+		switch {
+		case matches(path, "data"):
+			f.data.Insert(*path[1].FieldName)
+		case matches(path, "metadata", "labels"):
+			f.labels.Insert(*path[2].FieldName)
+		case matches(path, "metadata", "annotations"):
+			f.annotations.Insert(*path[2].FieldName)
+		}
+	}
+}
+
+// matches says whether the path is a field directly under the parents.
+func matches(path fieldpath.Path, parents ...string) bool {
+	if len(path) != len(parents)+1 {
+		return false
+	}
+	for i, element := range path {
+		if element.FieldName == nil || (i < len(parents) && *element.FieldName != parents[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// metaSetBy names the labels and annotations that we set on a Secret, besides our own two, and nobody else did.
+func metaSetBy(secret *corev1.Secret) meta {
+	owned := ownedFields(secret, fieldManager, metav1.ManagedFieldsOperationUpdate)
+	for _, entry := range secret.ManagedFields {
+		if entry.Manager != fieldManager && owned.labels.Len()+owned.annotations.Len() > 0 {
+			others := noFields()
+			others.add(entry)
+			owned.labels = owned.labels.Difference(others.labels)
+			owned.annotations = owned.annotations.Difference(others.annotations)
+		}
+	}
+	return meta{labels: owned.labels.Delete(ManagedByLabel), annotations: owned.annotations.Delete(OwnerAnnotation)}
+}
+
+// touchedSince names the keys that somebody else added or changed after our last write. What is older was there when we
+// took the Secret over.
+func touchedSince(live *corev1.Secret) names {
+	var last metav1.Time
+	for _, entry := range live.ManagedFields {
+		if entry.Manager == fieldManager && last.Before(entry.Time) {
+			last = *entry.Time
+		}
+	}
+	touched := noFields()
+	for _, entry := range live.ManagedFields {
+		if entry.Manager != fieldManager && entry.Time != nil && !entry.Time.Before(&last) {
+			touched.add(entry)
+		}
+	}
+	return touched.data
+}
+
+// mergeManager is the field manager of one object's Merge. Each object has its own, so that what one no longer wants
+// is told from what another still does.
+func mergeManager(object string) string {
+	const prefix = fieldManager + "/"
+	if manager := prefix + object; len(manager) <= maxManagerLen {
+		return manager
+	}
+	sum := sha256.Sum256([]byte(object))
+	return prefix + hex.EncodeToString(sum[:])
+}
+
+// otherMergers returns who else merges one of the keys into the Secret, with the keys.
+func otherMergers(live *corev1.Secret, manager string) map[string]names {
+	mergers := map[string]names{}
+	for _, entry := range live.ManagedFields {
+		if entry.Manager == manager || entry.Operation != metav1.ManagedFieldsOperationApply {
+			continue
+		}
+		if object, is := strings.CutPrefix(entry.Manager, fieldManager+"/"); is {
+			mergers[object] = ownedFields(live, entry.Manager, entry.Operation).data
+		}
+	}
+	return mergers
+}

@@ -1,0 +1,278 @@
+// Package target owns the Kubernetes Secrets that the operator writes: what should be there, what is there, and whether a
+// write is needed. It creates, updates, takes over when asked to, refuses, heals what somebody else changed, and retains.
+//
+// It never writes when nothing would change, never takes over a Secret that is not the operator's without being asked to,
+// never deletes one that is not the object's, and never puts a value into an error or a result: keys go by name. What it
+// reads from the cache is a digest (Digester), so that deciding "nothing to do" costs no request and keeps no plaintext.
+package target
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// ManagedByLabel with ManagedByValue is on every Secret that the operator made or took over; its informer is limited to it.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	ManagedByValue = "service-token-operator"
+	// OwnerAnnotation names the object, in the same namespace, whose data the Secret holds.
+	OwnerAnnotation = "servicetoken.io/owned-by"
+	// AdoptAnnotation, set to "true" by a user, allows the operator to take a Secret over.
+	AdoptAnnotation = "servicetoken.io/adopt"
+
+	// fieldManager is the name of our writes in the Secrets' managedFields. A Merge has one of its own (mergeManager).
+	fieldManager = "service-token-operator"
+)
+
+// CreationPolicy says whose the Secret is.
+type CreationPolicy string
+
+const (
+	// Owner: made by the operator, with an owner reference; garbage collection takes it along with the object.
+	Owner CreationPolicy = "Owner"
+	// Orphan: made by the operator, without an owner reference; it stays when the object goes.
+	Orphan CreationPolicy = "Orphan"
+	// Merge: made by somebody else; only the wanted keys are the object's.
+	Merge CreationPolicy = "Merge"
+)
+
+// Desired is what a Secret should be.
+type Desired struct {
+	Namespace, Name string
+	// Owner is the object. Its Controller and BlockOwnerDeletion are ignored.
+	Owner  metav1.OwnerReference
+	Policy CreationPolicy    // default Owner
+	Type   corev1.SecretType // default Opaque; of no importance to a Merge
+	// Labels and Annotations are the user's, on top of the operator's own.
+	Labels, Annotations map[string]string
+	Data                map[string][]byte
+}
+
+// Result is what Apply did.
+type Result struct {
+	Changed bool     // something was written
+	Created bool     // the Secret did not exist
+	Healed  bool     // some of what was written had been changed or added by somebody else
+	Keys    []string // names of the keys that were added, changed or removed, sorted
+}
+
+// Writer brings Secrets to their desired state. It keeps nothing about them.
+type Writer struct {
+	managed  client.Reader
+	live     client.Reader
+	client   client.Client
+	digester Digester
+}
+
+// NewWriter returns a Writer that decides by managed, the cache of digests (NewCache), and looks at live, which must be
+// uncached, before it changes what exists.
+func NewWriter(managed, live client.Reader, c client.Client, d Digester) *Writer {
+	return &Writer{managed: managed, live: live, client: c, digester: d}
+}
+
+// Apply makes the Secret what is desired, with no request at all when the cache shows that it is. The error is a
+// *ConflictError, *TooLargeError or *InvalidError when the user has to act; any other is worth trying again. Whatever the
+// error, the Secret is as it was.
+func (w *Writer) Apply(ctx context.Context, d Desired) (Result, error) {
+	d = d.defaulted()
+	if err := checkSize(d); err != nil {
+		return Result{}, err
+	}
+	if d.Policy == Merge {
+		return w.merge(ctx, d)
+	}
+
+	cached := &corev1.Secret{}
+	err := w.managed.Get(ctx, d.key(), cached)
+	switch {
+	case apierrors.IsNotFound(err):
+		// It does not exist, or is not ours, or the cache lags behind. The first is by far the most frequent, so that is
+		// tried without a look.
+		result, err := w.create(ctx, d)
+		if !apierrors.IsAlreadyExists(err) {
+			return result, err
+		}
+	case err != nil:
+		return Result{}, fmt.Errorf("read Secret %s from the cache: %w", d.key(), err)
+	case w.inSync(cached, d):
+		return Result{}, nil
+	}
+
+	var result Result
+	err = retry.OnError(retry.DefaultRetry, lostRace, func() error {
+		var err error
+		result, err = w.applyLive(ctx, d)
+		return err
+	})
+	return result, err
+}
+
+// HasData says whether the Secret holds anything that the object wrote, or might have: any key, or for Merge any key that
+// the object's field manager owns. It is for the caller that got nothing to write and must not empty what is there.
+func (w *Writer) HasData(ctx context.Context, d Desired) (bool, error) {
+	d = d.defaulted()
+	secret := &corev1.Secret{}
+	if d.Policy != Merge {
+		err := w.managed.Get(ctx, d.key(), secret)
+		if err == nil {
+			return w.digester.of(secret) != w.digester.sum(nil), nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("read Secret %s from the cache: %w", d.key(), err)
+		}
+	}
+	if err := w.live.Get(ctx, d.key(), secret); err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("read Secret %s: %w", d.key(), err)
+	}
+	if d.Policy == Merge {
+		return ownedFields(secret, mergeManager(d.Owner.Name), metav1.ManagedFieldsOperationApply).data.Len() > 0, nil
+	}
+	return len(secret.Data) > 0, nil
+}
+
+// inSync says that the cached Secret is as desired.
+func (w *Writer) inSync(cached *corev1.Secret, d Desired) bool {
+	return w.digester.of(cached) == w.digester.sum(d.Data) &&
+		cached.Type == d.Type &&
+		contains(cached.Labels, d.labels()) &&
+		contains(cached.Annotations, d.annotations()) &&
+		ownershipFits(cached, d) &&
+		!w.digester.metaOf(cached).leftBehind(d)
+}
+
+func (w *Writer) create(ctx context.Context, d Desired) (Result, error) {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name, Labels: d.labels(), Annotations: d.annotations()},
+		Type:       d.Type,
+		Data:       maps.Clone(d.Data),
+	}
+	setOwnership(secret, d)
+	if err := w.client.Create(ctx, secret, client.FieldOwner(fieldManager)); err != nil {
+		return Result{}, writeError("create", d.key(), err)
+	}
+	return Result{Changed: true, Created: true, Keys: slices.Sorted(maps.Keys(d.Data))}, nil
+}
+
+// applyLive decides by what is at the API server, whatever the cache says.
+func (w *Writer) applyLive(ctx context.Context, d Desired) (Result, error) {
+	live := &corev1.Secret{}
+	err := w.live.Get(ctx, d.key(), live)
+	if apierrors.IsNotFound(err) {
+		return w.create(ctx, d)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("read Secret %s: %w", d.key(), err)
+	}
+	ours, err := claim(live, d)
+	if err != nil {
+		return Result{}, err
+	}
+	keys := differingKeys(live.Data, d.Data)
+	if live.Type != d.Type {
+		return Result{}, conflict(d, "its type is %s, not %s, and the type of a Secret cannot change: delete it, or choose another name", live.Type, d.Type)
+	}
+	if !ours && len(keys) == 0 {
+		return Result{}, nil // to be adopted, and equal: not a byte is written, so nothing that uses it notices
+	}
+	if ptr.Deref(live.Immutable, false) && len(keys) > 0 {
+		return Result{}, conflict(d, "it is immutable and its data differs from what is wanted: delete it, or choose another name")
+	}
+
+	secret := live.DeepCopy()
+	changed := shape(secret, d)
+	if !changed && len(keys) == 0 {
+		return Result{}, nil // the cache lags behind our own write
+	}
+	secret.Data = maps.Clone(d.Data)
+	// The resourceVersion of the read is in it, so nobody's change in between is lost.
+	if err := w.client.Update(ctx, secret, client.FieldOwner(fieldManager)); err != nil {
+		return Result{}, writeError("update", d.key(), err)
+	}
+	return Result{Changed: true, Healed: ours && drifted(live, d, keys), Keys: keys}, nil
+}
+
+func (d Desired) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
+}
+
+func (d Desired) defaulted() Desired {
+	if d.Policy == "" {
+		d.Policy = Owner
+	}
+	if d.Type == "" {
+		d.Type = corev1.SecretTypeOpaque
+	}
+	return d
+}
+
+// labels and annotations are the user's and, whatever the user wants, ours.
+func (d Desired) labels() map[string]string {
+	return with(d.Labels, ManagedByLabel, ManagedByValue)
+}
+
+func (d Desired) annotations() map[string]string {
+	return with(d.Annotations, OwnerAnnotation, d.Owner.Name)
+}
+
+func with(m map[string]string, key, value string) map[string]string {
+	all := make(map[string]string, len(m)+1)
+	maps.Copy(all, m)
+	all[key] = value
+	return all
+}
+
+func contains(all, some map[string]string) bool {
+	for key, value := range some {
+		if got, ok := all[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+func differingKeys(a, b map[string][]byte) []string {
+	var keys []string
+	for key, value := range a {
+		if other, ok := b[key]; !ok || !bytes.Equal(value, other) {
+			keys = append(keys, key)
+		}
+	}
+	for key := range b {
+		if _, ok := a[key]; !ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// checkSize applies the API server's own rule, which counts values and not names, before anything is sent.
+func checkSize(d Desired) error {
+	size := 0
+	for _, value := range d.Data {
+		size += len(value)
+	}
+	if size > corev1.MaxSecretSize {
+		return &TooLargeError{Secret: d.key(), Size: size}
+	}
+	return nil
+}
+
+// lostRace says that the Secret was created, changed or deleted between our look and our write.
+func lostRace(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+}
