@@ -1,0 +1,108 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/service-token-operator/service-token-operator/internal/infisical"
+	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
+)
+
+// Errors of reading that the server does not say in so many words. Errors that it does say are *infisical.Error.
+var (
+	// ErrNoRead: the token's permissions do not include read.
+	ErrNoRead = errors.New("the token does not have the read permission")
+	// ErrProjectVersion: Client was asked for, and the project cannot be decrypted by clients.
+	ErrProjectVersion = errors.New("decryption is Client, but the project is of version 3, whose secrets only the server can decrypt: use Auto or Server")
+	// ErrProjectKey: the key of the project does not open with the token's fourth part.
+	ErrProjectKey = errors.New("the project's key does not open with the token's fourth part")
+	// ErrClientNeedsKey: Client was asked for, and the token has three parts.
+	ErrClientNeedsKey = errors.New("decryption is Client, but the token has no fourth part, the key")
+)
+
+// ScopeError says that a place lies outside the token's scopes. No request was made for it.
+type ScopeError struct {
+	Place  Place
+	Scopes servicetoken.Scopes
+}
+
+func (e *ScopeError) Error() string {
+	return fmt.Sprintf("%s is outside the token's scopes: %s", e.Place, e.Scopes)
+}
+
+// NotFoundError says that the server confirmed that a place does not exist.
+type NotFoundError struct {
+	Place Place
+	// Environment is true when the whole environment is gone, false when only the folder is.
+	Environment bool
+}
+
+func (e *NotFoundError) Error() string {
+	if e.Environment {
+		return fmt.Sprintf("the project has no environment %q", e.Place.Environment)
+	}
+	return fmt.Sprintf("environment %q has no folder %q", e.Place.Environment, e.Place.Path)
+}
+
+// DecryptionError names the secrets that do not open.
+type DecryptionError struct {
+	Place Place
+	// Names of the secrets whose value does not open; ids of those whose name does not.
+	Names []string
+	Err   error
+}
+
+func (e *DecryptionError) Error() string {
+	const most = 10
+	names := e.Names
+	if len(names) > most {
+		names = append(append([]string{}, names[:most]...), fmt.Sprintf("and %d more", len(e.Names)-most))
+	}
+	return fmt.Sprintf("in %s: %s: %v", e.Place, strings.Join(names, ", "), e.Err)
+}
+
+func (e *DecryptionError) Unwrap() error { return e.Err }
+
+// Transient says whether err heals by itself: a network, a server, a rate limit, a use that could not be counted just now;
+// nothing that a person has to change.
+func Transient(err error) bool { return err != nil && paceOf(err) == paceRetry }
+
+type pace int
+
+const (
+	paceRetry    pace = iota // heals by itself: back off
+	paceInterval             // a person changes it at the server: look as often as for any change
+	paceSlow                 // a person changes it here, which is seen at once: look rarely
+)
+
+// paceOf sorts failures by how soon another attempt makes sense.
+func paceOf(err error) pace {
+	if _, ok := errors.AsType[*NotFoundError](err); ok {
+		return paceInterval
+	}
+	if _, ok := errors.AsType[*DecryptionError](err); ok {
+		return paceInterval
+	}
+	if _, ok := errors.AsType[*ScopeError](err); ok {
+		return paceSlow
+	}
+	if api, ok := errors.AsType[*infisical.Error](err); ok && !api.Transient() {
+		return paceSlow
+	}
+	for _, lasting := range []error{ErrNoRead, ErrProjectVersion, ErrClientNeedsKey, ErrProjectKey} {
+		if errors.Is(err, lasting) {
+			return paceSlow
+		}
+	}
+	return paceRetry
+}
+
+// retryAfter is how long the server, or the back-off of its host, wants to be left alone.
+func retryAfter(err error) time.Duration {
+	if api, ok := errors.AsType[*infisical.Error](err); ok {
+		return api.RetryAfter
+	}
+	return 0
+}

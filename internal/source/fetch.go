@@ -1,0 +1,179 @@
+package source
+
+import (
+	"context"
+	"slices"
+
+	"github.com/service-token-operator/service-token-operator/internal/infisical"
+	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
+)
+
+// reader reads one source: it picks the endpoint, asks with the ETag of the last answer, decrypts, and tells an empty place
+// from one that is gone. It is used by one poller only, which makes one attempt at a time.
+type reader struct {
+	Key
+	session *poller[*Token]
+
+	last *Snapshot // the last good answer
+	etag string    // of that answer
+	from *Token    // the description it was read under: another one may mean another endpoint or key, so a whole answer
+}
+
+// read makes one attempt. Errors: *infisical.Error and those of this package.
+func (r *reader) read(ctx context.Context) (*Snapshot, error) {
+	token, err := r.session.first(ctx)
+	if err != nil && (token == nil || !Transient(err)) {
+		return nil, err
+	}
+	snapshot, err := r.readWith(ctx, token)
+	if !doubtful(err) {
+		return snapshot, err
+	}
+	// The token, its project or its key may not be what they were. If they are not, this is how it is known.
+	again, renewErr := r.session.renewed(ctx, sessionRecheck)
+	if renewErr != nil {
+		return nil, renewErr
+	}
+	if again == token {
+		return nil, err
+	}
+	return r.readWith(ctx, again)
+}
+
+// doubtful says whether a new description of the token could change the outcome, or explain it better.
+func doubtful(err error) bool {
+	if err != nil && paceOf(err) == paceInterval {
+		return true
+	}
+	switch infisical.KindOf(err) {
+	case infisical.KindTokenMissing, infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound,
+		infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindNotFound, infisical.KindNoServerKey:
+		return true
+	}
+	return false
+}
+
+func (r *reader) readWith(ctx context.Context, token *Token) (*Snapshot, error) {
+	switch {
+	case !token.canRead:
+		return nil, ErrNoRead
+	case !token.Scopes.Allow(r.Place.Environment, r.Place.Path):
+		return nil, &ScopeError{Place: r.Place, Scopes: token.Scopes}
+	case !slices.Contains(token.environments, r.Place.Environment):
+		return nil, &NotFoundError{Place: r.Place, Environment: true}
+	}
+	client, err := r.decryptsHere(token)
+	if err != nil {
+		return nil, err
+	}
+	etag := r.etag
+	if r.from != token {
+		etag = ""
+	}
+	query := infisical.Query{ProjectID: token.projectID, Environment: r.Place.Environment, Path: r.Place.Path, Recursive: r.Place.Recursive}
+	var next *Snapshot
+	if client {
+		next, etag, err = r.encrypted(ctx, token, query, etag)
+	} else {
+		next, etag, err = r.plain(ctx, query, etag)
+	}
+	if infisical.KindOf(err) == infisical.KindFolderNotFound {
+		return nil, &NotFoundError{Place: r.Place}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if next.Empty() {
+		// An empty answer may also be a missing folder, or an environment that was renamed or deleted. Since its bytes are the
+		// same in all three cases, so is its ETag, and it is confirmed every time.
+		if err := r.Server.SecretImports(ctx, r.Token, query); infisical.KindOf(err) == infisical.KindFolderNotFound {
+			return nil, &NotFoundError{Place: r.Place}
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	r.last, r.etag, r.from = next, etag, token
+	return next, nil
+}
+
+// decryptsHere chooses the endpoint: true for the encrypted one, false for the server-decrypted ones.
+func (r *reader) decryptsHere(token *Token) (bool, error) {
+	switch r.Decryption {
+	case Server:
+		return false, nil
+	case Client:
+		switch {
+		case token.ProjectVersion >= 3:
+			return false, ErrProjectVersion
+		case !token.hasKey:
+			return false, ErrClientNeedsKey
+		}
+		return true, nil
+	default:
+		return token.ProjectVersion < 3 && token.hasKey, nil
+	}
+}
+
+func (r *reader) encrypted(ctx context.Context, token *Token, query infisical.Query, etag string) (*Snapshot, string, error) {
+	answer, err := r.Server.EncryptedSecrets(ctx, r.Token, query, etag)
+	if err != nil {
+		return nil, "", err
+	}
+	if answer.NotModified {
+		return r.last, etag, nil
+	}
+	failed := &DecryptionError{Place: r.Place}
+	open := func(sealed []infisical.SealedSecret) []Secret {
+		secrets := make([]Secret, 0, len(sealed))
+		for _, s := range sealed {
+			secret, err := openSecret(token.key, s)
+			if err != nil {
+				failed.Err = err
+				failed.Names = append(failed.Names, secret.Name)
+			}
+			secrets = append(secrets, secret)
+		}
+		return secrets
+	}
+	next := &Snapshot{Place: r.Place, Secrets: open(answer.Secrets)}
+	for _, i := range answer.Imports {
+		next.Imports = append(next.Imports, Import{Environment: i.Environment, Path: i.Path, Secrets: open(i.Secrets)})
+	}
+	if failed.Err != nil {
+		return nil, "", failed
+	}
+	return next, answer.ETag, nil
+}
+
+// openSecret decrypts name and value. When it fails, the secret's Name is what the secret can be called by: its name, or
+// its id when the name does not open.
+func openSecret(key servicetoken.ProjectKey, s infisical.SealedSecret) (Secret, error) {
+	name, err := key.Open(s.Name)
+	if err != nil {
+		return Secret{Name: "the secret with id " + s.ID}, err
+	}
+	value, err := key.Open(s.Value)
+	return Secret{Name: string(name), Value: value, Path: s.Path}, err
+}
+
+func (r *reader) plain(ctx context.Context, query infisical.Query, etag string) (*Snapshot, string, error) {
+	answer, err := r.Server.PlainSecrets(ctx, r.Token, query, etag)
+	if err != nil {
+		return nil, "", err
+	}
+	if answer.NotModified {
+		return r.last, etag, nil
+	}
+	copied := func(plain []infisical.PlainSecret) []Secret {
+		secrets := make([]Secret, 0, len(plain))
+		for _, s := range plain {
+			secrets = append(secrets, Secret{Name: s.Name, Value: []byte(s.Value), Path: s.Path})
+		}
+		return secrets
+	}
+	next := &Snapshot{Place: r.Place, Secrets: copied(answer.Secrets)}
+	for _, i := range answer.Imports {
+		next.Imports = append(next.Imports, Import{Environment: i.Environment, Path: i.Path, Secrets: copied(i.Secrets)})
+	}
+	return next, answer.ETag, nil
+}

@@ -1,0 +1,259 @@
+package source
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+)
+
+// Owner is an object that reads sources.
+type Owner = types.NamespacedName
+
+// Options of a Pool.
+type Options struct {
+	// Notify is called when what an owner reads has changed: with new content, a new failure, or the end of one. It must not
+	// block.
+	Notify func(Owner)
+	// Clock defaults to the real one.
+	Clock clock.Clock
+	// Random spreads polls; it returns numbers in [0,1) and defaults to math/rand's.
+	Random func() float64
+}
+
+// Pool holds the pollers of all sources, and who reads them.
+type Pool struct {
+	notify func(Owner)
+	clock  clock.Clock
+	random func() float64
+
+	//nolint:containedctx // the life of all pollers, which outlives the calls that make them
+	ctx    context.Context
+	cancel context.CancelFunc
+	live   sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions map[Credential]*entry[*Token]
+	sources  map[Key]*entry[*Snapshot]
+	owners   map[Owner]*subscription
+}
+
+// entry is a poller and who reads it.
+type entry[T any] struct {
+	*poller[T]
+	stop    context.CancelFunc
+	readers map[Owner]time.Duration // the interval each wants
+}
+
+// subscription is what an owner reads: a token, and places with it.
+type subscription struct {
+	cred   Credential
+	places map[Place]struct{}
+}
+
+// Reading is what an owner gets to see of its token and places.
+type Reading struct {
+	// Token is nil until it was described for the first time. TokenErr is why it could not be, or not any more.
+	Token    *Token
+	TokenErr error
+	// Places has one result for each place asked for.
+	Places map[Place]Result
+}
+
+// Result is what is known of one place. Neither field set means that it is being read for the first time.
+type Result struct {
+	Snapshot *Snapshot // the last good one; kept when Err is set
+	Err      error     // *infisical.Error or one of this package's
+}
+
+// NewPool returns a pool without pollers. Close ends it.
+func NewPool(o Options) *Pool {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
+	p := &Pool{
+		notify: o.Notify, clock: o.Clock, random: o.Random,
+		sessions: map[Credential]*entry[*Token]{}, sources: map[Key]*entry[*Snapshot]{}, owners: map[Owner]*subscription{},
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// Start makes the pool a runnable of the manager: it closes it when ctx ends.
+func (p *Pool) Start(ctx context.Context) error {
+	<-ctx.Done()
+	p.Close()
+	return nil
+}
+
+// Close ends all pollers and waits for their requests to end.
+func (p *Pool) Close() {
+	p.cancel()
+	p.live.Wait()
+}
+
+// Read subscribes the owner to a token and to places, in addition to those it reads already, and returns what is known of
+// them now. What becomes known later is told through Notify. What the owner read with another credential ends here.
+func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places ...Place) Reading {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sub := p.owners[owner]
+	if sub != nil && sub.cred != cred {
+		p.leave(owner, sub, nil)
+		sub = nil
+	}
+	if sub == nil {
+		sub = &subscription{cred: cred, places: map[Place]struct{}{}}
+		p.owners[owner] = sub
+	}
+	session := p.session(cred.session())
+	session.readers[owner] = interval
+	r := Reading{Places: make(map[Place]Result, len(places))}
+	r.Token, _, r.TokenErr = session.read()
+	for _, place := range places {
+		e := p.source(Key{Credential: cred, Place: place}, session)
+		sub.places[place] = struct{}{}
+		if before, ok := e.readers[owner]; !ok || before != interval {
+			e.readers[owner] = interval
+			if ok && interval < before {
+				e.poke() // or the shorter interval would begin after the longer one's end
+			}
+		}
+		var result Result
+		result.Snapshot, _, result.Err = e.read()
+		r.Places[place] = result
+	}
+	return r
+}
+
+// Keep ends the owner's reading of all places but these.
+func (p *Pool) Keep(owner Owner, places map[Place]struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if sub := p.owners[owner]; sub != nil {
+		p.leave(owner, sub, places)
+	}
+}
+
+// Leave ends all reading of an owner that is gone, suspended, or has no token.
+func (p *Pool) Leave(owner Owner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if sub := p.owners[owner]; sub != nil {
+		p.leave(owner, sub, nil)
+	}
+}
+
+// Refresh makes everything the owner reads be read now.
+func (p *Pool) Refresh(owner Owner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sub := p.owners[owner]
+	if sub == nil {
+		return
+	}
+	p.sessions[sub.cred.session()].poke()
+	for place := range sub.places {
+		p.sources[Key{Credential: sub.cred, Place: place}].poke()
+	}
+}
+
+// leave ends the owner's reading of all places but those kept; with none kept, of the token too. p.mu is held.
+func (p *Pool) leave(owner Owner, sub *subscription, kept map[Place]struct{}) {
+	for place := range sub.places {
+		if _, ok := kept[place]; ok {
+			continue
+		}
+		delete(sub.places, place)
+		key := Key{Credential: sub.cred, Place: place}
+		if p.sources[key].leave(owner) {
+			delete(p.sources, key)
+		}
+	}
+	if kept != nil {
+		return
+	}
+	delete(p.owners, owner)
+	if p.sessions[sub.cred.session()].leave(owner) {
+		delete(p.sessions, sub.cred.session())
+	}
+}
+
+// leave says whether nobody is left; the poller is stopped then.
+func (e *entry[T]) leave(owner Owner) bool {
+	delete(e.readers, owner)
+	if len(e.readers) > 0 {
+		return false
+	}
+	e.stop()
+	return true
+}
+
+func (p *Pool) session(cred Credential) *entry[*Token] {
+	if e := p.sessions[cred]; e != nil {
+		return e
+	}
+	e := &entry[*Token]{poller: p.newSession(cred), readers: map[Owner]time.Duration{}}
+	awaited := true // the sources wait for the first description, and read with it without being told
+	e.changed = func() {
+		p.tell(e.readers)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for key, source := range p.sources {
+			if !awaited && key.session() == cred {
+				source.poke()
+			}
+		}
+		awaited = false
+	}
+	p.sessions[cred] = e
+	e.stop = p.launch(e.run)
+	return e
+}
+
+func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
+	if e := p.sources[key]; e != nil {
+		return e
+	}
+	e := &entry[*Snapshot]{poller: newPoller[*Snapshot](p.clock, p.random), readers: map[Owner]time.Duration{}}
+	e.fetch = (&reader{Key: key, session: session.poller}).read
+	e.same = (*Snapshot).equal
+	e.interval = func() time.Duration {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		shortest := sessionAge
+		for _, d := range e.readers {
+			shortest = min(shortest, d)
+		}
+		return shortest
+	}
+	e.changed = func() { p.tell(e.readers) }
+	p.sources[key] = e
+	e.stop = p.launch(e.run)
+	return e
+}
+
+// tell notifies all readers of an entry, outside of the lock that guards them.
+func (p *Pool) tell(readers map[Owner]time.Duration) {
+	p.mu.Lock()
+	owners := make([]Owner, 0, len(readers))
+	for owner := range readers {
+		owners = append(owners, owner)
+	}
+	p.mu.Unlock()
+	for _, owner := range owners {
+		p.notify(owner)
+	}
+}
+
+func (p *Pool) launch(run func(context.Context)) context.CancelFunc {
+	ctx, cancel := context.WithCancel(p.ctx)
+	p.live.Go(func() { run(ctx) })
+	return cancel
+}
