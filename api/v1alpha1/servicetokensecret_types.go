@@ -52,7 +52,7 @@ type ServiceTokenSecretSpec struct {
 	// operator's --infisical-url. Plain http needs the operator's --allow-http.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@]+')",message="hostURL is https://host[:port][/path]"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@]+(/[^?#@]*)?$')",message="hostURL is https://host[:port][/path]"
 	HostURL string `json:"hostURL,omitempty"`
 
 	// How to trust the Infisical server.

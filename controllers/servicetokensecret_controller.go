@@ -1,0 +1,174 @@
+// Package controllers holds one reconciler per kind: what it watches, in which order it calls the rooms under internal/, and
+// how an outcome becomes status, events and the next look. How tokens, servers, data and Secrets work is known there, not here.
+package controllers
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/source"
+	"github.com/service-token-operator/service-token-operator/internal/target"
+	"github.com/service-token-operator/service-token-operator/internal/usage"
+)
+
+// +kubebuilder:rbac:groups=servicetoken.io,resources=servicetokensecrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=servicetoken.io,resources=servicetokensecrets/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+const (
+	// pendingRecheck is how long a first read may take before status says what it waits for.
+	pendingRecheck = 5 * time.Second
+	// slowRecheck is how often something that waits for a person is looked at again, should the watch on it have missed the change.
+	slowRecheck = 10 * time.Minute
+	// usageAge is how old the counts in status may become while nothing else changes.
+	usageAge = time.Hour
+)
+
+// reconciler keeps the target Secrets of ServiceTokenSecrets right.
+type reconciler struct {
+	client   client.Client // reads from the cache, writes
+	live     client.Reader // the API server
+	inputs   *inputs
+	pool     *source.Pool
+	ledger   *usage.Ledger
+	targets  *target.Writer
+	recorder events.EventRecorder
+	clock    clock.PassiveClock
+}
+
+// Reconcile looks at one object once. It never waits for a server: what has to be fetched first is fetched by the pool, which
+// wakes the object when it is there.
+func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var obj stv1.ServiceTokenSecret
+	if err := r.client.Get(ctx, req.NamespacedName, &obj); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.release(req.NamespacedName)
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	if !obj.DeletionTimestamp.IsZero() {
+		r.release(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	out, err := r.sync(ctx, &obj)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.report(ctx, &obj, out)
+}
+
+// release ends all that is done for an object.
+func (r *reconciler) release(owner source.Owner) {
+	r.pool.Leave(owner)
+	r.ledger.Forget(owner.String())
+}
+
+// outcome is what one look at an object came to.
+type outcome struct {
+	reason, message string        // of the condition Ready; no reason means: nothing known yet, Ready stays as it is
+	token           *tokenOutcome // the token in use, when there is one
+	written         target.Result
+	keys            *int32        // in the target, when it is right
+	deleted         bool          // the target, by deletion policy
+	recheck         time.Duration // look again after at most this
+}
+
+// tokenOutcome is what is known of the token in use.
+type tokenOutcome struct {
+	id        string
+	expiresAt *metav1.Time
+	described bool // expiresAt is known
+}
+
+// sync does the work: token Secret → credential → snapshots → data → target Secret. An error is one of the API server's and
+// worth another try; everything else is an outcome.
+func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (outcome, error) {
+	owner := client.ObjectKeyFromObject(obj)
+	if obj.Spec.Suspend {
+		r.release(owner)
+		return outcome{reason: stv1.ReasonSuspended, message: "spec.suspend is true: nothing is read or written"}, nil
+	}
+	cred, err := r.inputs.credential(ctx, obj)
+	if err != nil {
+		if _, known := reasonOf(err); !known {
+			return outcome{}, err
+		}
+		r.pool.Leave(owner) // a token that was taken away is not used any longer
+		return failed(err, nil), nil
+	}
+	r.ledger.Watch(owner.String(), cred.Token.ID(), obj.Spec.Rotation.Threshold)
+
+	read := r.read(obj, owner, cred)
+	token := &tokenOutcome{id: cred.Token.ID()}
+	if read.token != nil {
+		token.described = true
+		if at := read.token.ExpiresAt; at != nil {
+			token.expiresAt = &metav1.Time{Time: at.Truncate(time.Second)}
+		}
+	}
+	switch {
+	case read.pending:
+		out := outcome{token: token, recheck: pendingRecheck}
+		if until := cred.Server.PacedUntil(); !until.IsZero() && r.clock.Since(obj.CreationTimestamp.Time) > pendingRecheck {
+			out.reason, out.message = stv1.ReasonRateLimited, "waiting for the server's rate limit to read for the first time"
+		}
+		return out, nil
+	case read.gone && obj.Spec.Target.DeletionPolicy == stv1.DeletionPolicyDelete:
+		out := failed(read.err, token)
+		if out.deleted, err = r.targets.Delete(ctx, obj.Namespace, targetName(obj), ownerReference(obj)); err != nil {
+			return classified(err, token)
+		}
+		return out, nil
+	case read.err != nil:
+		return failed(read.err, token), nil
+	}
+	written, err := r.targets.Apply(ctx, wantedTarget(obj, read.data))
+	if err != nil {
+		return classified(err, token)
+	}
+	keys := int32(len(read.data)) //nolint:gosec // a Secret of 1 MiB cannot hold 2^31 keys
+	return outcome{reason: stv1.ReasonSynced, message: syncedMessage(obj, len(read.data)), token: token, written: written, keys: &keys}, nil
+}
+
+// failed is the outcome of a failure that has a reason.
+func failed(err error, token *tokenOutcome) outcome {
+	reason, _ := reasonOf(err)
+	return outcome{reason: reason, message: err.Error(), token: token, recheck: slowRecheck}
+}
+
+// classified is the outcome of a failure of the target: one that has a reason, or one that is worth another try.
+func classified(err error, token *tokenOutcome) (outcome, error) {
+	if _, known := reasonOf(err); !known {
+		return outcome{}, err
+	}
+	return failed(err, token), nil
+}
+
+// wantedTarget is the Secret that the object describes.
+func wantedTarget(obj *stv1.ServiceTokenSecret, data map[string][]byte) target.Desired {
+	return target.Desired{
+		Namespace:   obj.Namespace,
+		Name:        targetName(obj),
+		Owner:       ownerReference(obj),
+		Policy:      target.CreationPolicy(obj.Spec.Target.CreationPolicy),
+		Type:        secretType(obj),
+		Labels:      obj.Spec.Target.Labels,
+		Annotations: obj.Spec.Target.Annotations,
+		Data:        data,
+	}
+}
+
+func ownerReference(obj *stv1.ServiceTokenSecret) metav1.OwnerReference {
+	return *metav1.NewControllerRef(obj, stv1.GroupVersion.WithKind("ServiceTokenSecret"))
+}

@@ -1,0 +1,290 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/usage"
+)
+
+// report writes what a look at an object came to: into status, once and only if a reader would act on the difference, and into
+// events where something turned. It decides when to look again.
+func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, out outcome) (ctrl.Result, error) {
+	generation := obj.Generation
+	for {
+		now := metav1.NewTime(r.clock.Now().Truncate(time.Second))
+		before := obj.DeepCopy()
+		r.setReady(obj, out, now)
+		r.setToken(obj, out.token, now)
+		obj.Status.LastHandledRefresh = obj.Annotations[stv1.RefreshAnnotation]
+		var err error
+		if r.worthWriting(before, obj, now) {
+			err = r.client.Status().Patch(ctx, obj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		}
+		if err == nil {
+			// Events follow the status that tells the same: a look that fails before it is told once more, one after it is not
+			// told twice.
+			r.announce(ctx, before, obj, out)
+			return ctrl.Result{RequeueAfter: r.nextLook(obj, out, now)}, nil
+		}
+		if !apierrors.IsConflict(err) {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+		// The cache has not seen our own last write yet, and what was told then would be told again; or somebody changed the object.
+		if err := r.live.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+		if obj.Generation != generation {
+			return ctrl.Result{}, nil // another spec: its own event is on its way
+		}
+	}
+}
+
+func (r *reconciler) setReady(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) {
+	if out.reason == "" {
+		return
+	}
+	obj.Status.ObservedGeneration = obj.Generation
+	status := metav1.ConditionFalse
+	if out.reason == stv1.ReasonSynced {
+		status = metav1.ConditionTrue
+	}
+	reason, message := out.reason, out.message
+	if reason == stv1.ReasonTokenRevoked && knownExpired(obj, out, now) {
+		reason, message = stv1.ReasonTokenExpired, expiredMessage
+	}
+	changed := setCondition(obj, stv1.ConditionReady, status, reason, message, now)
+	if out.keys != nil {
+		obj.Status.Secrets = out.keys
+		obj.Status.Target = targetName(obj)
+	}
+	if out.deleted {
+		obj.Status.Secrets = nil
+	}
+	if changed || out.written.Changed || out.deleted {
+		obj.Status.LastSyncTime = &now
+	}
+}
+
+const expiredMessage = "the token has expired; put a new one into its Secret"
+
+// knownExpired says whether a token that the server does not know any more is one of which status says that it has expired: the
+// server deletes an expired token at its next use, and this may be a new process that never saw it.
+func knownExpired(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) bool {
+	last := obj.Status.Token
+	return last != nil && out.token != nil && last.ID == out.token.id && last.ExpiresAt != nil && !now.Before(last.ExpiresAt)
+}
+
+// setToken sets what is said of the token in use: its expiry, its uses, and the two conditions that ask for a new one.
+func (r *reconciler) setToken(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {
+	if token == nil {
+		return
+	}
+	if obj.Status.Token == nil || obj.Status.Token.ID != token.id {
+		obj.Status.Token = &stv1.TokenStatus{ID: token.id}
+		meta.RemoveStatusCondition(&obj.Status.Conditions, stv1.ConditionTokenExpiring)
+		meta.RemoveStatusCondition(&obj.Status.Conditions, stv1.ConditionRotationDue)
+	}
+	if token.described {
+		obj.Status.Token.ExpiresAt = token.expiresAt
+	}
+	r.setExpiry(obj, token, now)
+	r.setUsage(obj, token, now)
+}
+
+func (r *reconciler) setExpiry(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {
+	at := obj.Status.Token.ExpiresAt
+	if at == nil {
+		obj.Status.Token.Expires = ""
+		if token.described {
+			setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionFalse, stv1.ReasonNoExpiry, "the token never expires", now)
+		}
+		return
+	}
+	left := at.Sub(now.Time)
+	obj.Status.Token.Expires = spell(left)
+	date := at.UTC().Format(time.RFC3339)
+	if left > obj.Spec.Rotation.WarnBeforeExpiry.Duration {
+		setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionFalse, stv1.ReasonExpiryNotDue, "the token expires at "+date, now)
+		return
+	}
+	setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionTrue, stv1.ReasonTokenExpiring,
+		fmt.Sprintf("token %s expires at %s: make a new one and put it into its Secret", token.id, date), now)
+}
+
+func (r *reconciler) setUsage(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {
+	if !r.ledger.Loaded() {
+		return // what is in status is closer to the truth
+	}
+	count, threshold := r.ledger.Count(token.id), obj.Spec.Rotation.Threshold
+	percent := usage.Percent(count, threshold)
+	obj.Status.Usage = &stv1.UsageStatus{Count: count, Threshold: threshold, Percent: percent, Used: fmt.Sprintf("%d%%", percent), Time: now}
+	warnAt := int64(obj.Spec.Rotation.WarnAtPercent)
+	switch {
+	case count >= threshold:
+		setCondition(obj, stv1.ConditionRotationDue, metav1.ConditionTrue, stv1.ReasonRotationThresholdExceeded,
+			fmt.Sprintf("token %s was used as often as it may be, %d times: make a new one now and put it into its Secret", token.id, threshold), now)
+	case percent >= warnAt:
+		setCondition(obj, stv1.ConditionRotationDue, metav1.ConditionTrue, stv1.ReasonRotationThresholdReached,
+			fmt.Sprintf("token %s was used %d%% of the %d times it may be: make a new one and put it into its Secret", token.id, percent, threshold), now)
+	default:
+		setCondition(obj, stv1.ConditionRotationDue, metav1.ConditionFalse, stv1.ReasonRotationNotDue,
+			fmt.Sprintf("the token was used less than %d%% of the %d times it may be", warnAt, threshold), now)
+	}
+}
+
+// worthWriting says whether a reader of status would act on the difference, or its counts are an hour old.
+func (r *reconciler) worthWriting(before, obj *stv1.ServiceTokenSecret, now metav1.Time) bool {
+	if u := before.Status.Usage; u != nil && obj.Status.Usage != nil && now.Sub(u.Time.Time) >= usageAge {
+		return true
+	}
+	return !equality.Semantic.DeepEqual(lasting(before.Status), lasting(obj.Status))
+}
+
+// lasting is a status without what changes all the time.
+func lasting(s stv1.ServiceTokenSecretStatus) stv1.ServiceTokenSecretStatus {
+	s = *s.DeepCopy()
+	if s.Usage != nil {
+		s.Usage.Count, s.Usage.Time = 0, metav1.Time{}
+	}
+	if s.Token != nil {
+		s.Token.Expires = ""
+	}
+	return s
+}
+
+// nextLook is when to look again if nothing wakes the object before.
+func (r *reconciler) nextLook(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) time.Duration {
+	next := out.recheck
+	sooner := func(d time.Duration) {
+		if d > 0 && (next == 0 || d < next) {
+			next = d
+		}
+	}
+	if out.token == nil {
+		return next
+	}
+	sooner(usageAge)
+	if at := out.token.expiresAt; at != nil {
+		left := at.Sub(now.Time)
+		sooner(left - obj.Spec.Rotation.WarnBeforeExpiry.Duration)
+		sooner(left)
+	}
+	return next
+}
+
+// announce tells of what turned. Each is told once: a condition that stays what it is says nothing.
+func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceTokenSecret, out outcome) {
+	logger := log.FromContext(ctx)
+	event := func(kind, reason, action, message string) {
+		r.recorder.Eventf(obj, nil, kind, reason, action, "%s", message)
+		logger.Info(message, "reason", reason)
+	}
+	if last := before.Status.Token; last != nil && obj.Status.Token != nil && last.ID != obj.Status.Token.ID {
+		event(corev1.EventTypeNormal, stv1.ReasonTokenRotated, "Read", "now reading with token "+obj.Status.Token.ID)
+	}
+	was, is := meta.FindStatusCondition(before.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady)
+	turned := is != nil && (was == nil || was.Reason != is.Reason || was.Status != is.Status || (is.Status == metav1.ConditionFalse && was.Message != is.Message))
+	switch {
+	case turned && is.Status == metav1.ConditionFalse && is.Reason != stv1.ReasonSuspended:
+		event(corev1.EventTypeWarning, is.Reason, "Sync", is.Message)
+	case turned:
+		event(corev1.EventTypeNormal, is.Reason, "Sync", is.Message)
+	case out.written.Healed, out.written.Created:
+		event(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that somebody made: "+changedKeys(obj, out))
+	case out.written.Changed:
+		event(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote a change: "+changedKeys(obj, out))
+	}
+	if out.deleted {
+		event(corev1.EventTypeWarning, stv1.ReasonTargetDeleted, "Delete", fmt.Sprintf("deleted Secret %s, since all its sources are gone and spec.target.deletionPolicy is Delete", targetName(obj)))
+	}
+	sameToken := before.Status.Token != nil && obj.Status.Token != nil && before.Status.Token.ID == obj.Status.Token.ID
+	for _, kind := range []string{stv1.ConditionRotationDue, stv1.ConditionTokenExpiring} {
+		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(obj.Status.Conditions, kind)
+		if is == nil || is.Status != metav1.ConditionTrue || (sameToken && was != nil && was.Reason == is.Reason) {
+			continue
+		}
+		if is.Reason == stv1.ReasonRotationThresholdExceeded && (!sameToken || was == nil || was.Status != metav1.ConditionTrue) {
+			event(corev1.EventTypeWarning, stv1.ReasonRotationThresholdReached, "Rotate", is.Message) // both marks were passed at once
+		}
+		event(corev1.EventTypeWarning, is.Reason, "Rotate", is.Message)
+	}
+}
+
+// changedKeys names the keys that were written, never their values.
+func changedKeys(obj *stv1.ServiceTokenSecret, out outcome) string {
+	const most = 10
+	keys := out.written.Keys
+	if len(keys) > most {
+		keys = append(append([]string{}, keys[:most]...), fmt.Sprintf("and %d more", len(out.written.Keys)-most))
+	}
+	if len(keys) == 0 {
+		return "Secret " + targetName(obj)
+	}
+	return fmt.Sprintf("Secret %s, keys %s", targetName(obj), strings.Join(keys, ", "))
+}
+
+func syncedMessage(obj *stv1.ServiceTokenSecret, keys int) string {
+	noun := "keys"
+	if keys == 1 {
+		noun = "key"
+	}
+	return fmt.Sprintf("Secret %s holds %d %s", targetName(obj), keys, noun)
+}
+
+func setCondition(obj *stv1.ServiceTokenSecret, kind string, status metav1.ConditionStatus, reason, message string, now metav1.Time) (changed bool) {
+	const longest = 1024 // a condition is for people; the API server takes 32 KiB
+	if len(message) > longest {
+		message = strings.ToValidUTF8(message[:longest], "") + "…"
+	}
+	before := meta.FindStatusCondition(obj.Status.Conditions, kind)
+	changed = before == nil || before.Status != status || before.Reason != reason || before.Message != message
+	meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: obj.Generation, LastTransitionTime: now,
+	})
+	return changed
+}
+
+// spell says how far away an expiry is, as kubectl says how old things are.
+func spell(left time.Duration) string {
+	switch {
+	case left <= 0:
+		return "expired"
+	case left >= 48*time.Hour:
+		return fmt.Sprintf("%dd", int(left.Hours()/24))
+	case left >= time.Hour:
+		return fmt.Sprintf("%dh", int(left.Hours()))
+	default:
+		return fmt.Sprintf("%dm", int(left.Minutes()))
+	}
+}
+
+// targetName is the name of the Secret to write.
+func targetName(obj *stv1.ServiceTokenSecret) string {
+	if obj.Spec.Target.Name != "" {
+		return obj.Spec.Target.Name
+	}
+	return obj.Name
+}
+
+func secretType(obj *stv1.ServiceTokenSecret) corev1.SecretType {
+	return corev1.SecretType(obj.Spec.Target.Type)
+}
+
+// refreshWanted says whether the user asks, by the annotation, for a fetch that has not been made yet.
+func (r *reconciler) refreshWanted(obj *stv1.ServiceTokenSecret) bool {
+	asked := obj.Annotations[stv1.RefreshAnnotation]
+	return asked != "" && asked != obj.Status.LastHandledRefresh
+}

@@ -1,0 +1,201 @@
+package controllers
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/infisical"
+	"github.com/service-token-operator/service-token-operator/internal/source"
+	"github.com/service-token-operator/service-token-operator/internal/target"
+	"github.com/service-token-operator/service-token-operator/internal/usage"
+)
+
+// Options of the controllers.
+type Options struct {
+	// Namespaces to work in; none means all. They are also what CacheOptions was called with.
+	Namespaces []string
+	// OwnNamespace is the operator's, where the uses of tokens are kept.
+	OwnNamespace string
+	// Infisical is how to be a client of servers. Its Meter is set here.
+	Infisical infisical.Options
+	// DefaultURL is the server for objects without spec.hostURL.
+	DefaultURL string
+	// Workers is how many objects are reconciled at the same time.
+	Workers int
+}
+
+// CacheOptions is what the manager's cache must be made with: it keeps the metadata of Secrets and ConfigMaps, of other
+// people's too, as far as it is looked at, and refuses to be asked for what nobody watches.
+func CacheOptions(namespaces []string) cache.Options {
+	o := cacheOptions(namespaces)
+	o.ByObject = map[client.Object]cache.ByObject{
+		metadataOf("Secret"):    {Transform: stripMetadata},
+		metadataOf("ConfigMap"): {Transform: stripMetadata},
+	}
+	return o
+}
+
+func cacheOptions(namespaces []string) cache.Options {
+	o := cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields()}
+	for _, ns := range namespaces {
+		if o.DefaultNamespaces == nil {
+			o.DefaultNamespaces = map[string]cache.Config{}
+		}
+		o.DefaultNamespaces[ns] = cache.Config{}
+	}
+	return o
+}
+
+// Field indexes of ServiceTokenSecrets: the Secrets and ConfigMaps that an object reads, the Secret that it writes, and the id of
+// the token that it was last seen to use.
+const (
+	indexInputs = "inputs"
+	indexTarget = "target"
+	indexToken  = "token"
+)
+
+// Setup makes the reconcilers and everything they need part of the manager, whose cache was made with CacheOptions.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	digester, err := target.NewDigester()
+	if err != nil {
+		return err
+	}
+	base := cacheOptions(o.Namespaces)
+	base.HTTPClient, base.Scheme, base.Mapper = mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetRESTMapper()
+	managed, err := target.NewCache(mgr.GetConfig(), base, digester)
+	if err != nil {
+		return err
+	}
+	live := mgr.GetAPIReader()
+	r := &reconciler{
+		client:   mgr.GetClient(),
+		live:     live,
+		targets:  target.NewWriter(managed, live, mgr.GetClient(), digester),
+		recorder: mgr.GetEventRecorder("service-token-operator"),
+		clock:    clock.RealClock{},
+	}
+	// What wakes an object besides its watches: its sources, and the count of its token. The queue is there before any object is
+	// looked at, and so before anything can be told.
+	var queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	wake := func(owner source.Owner) { queue.Add(reconcile.Request{NamespacedName: owner}) }
+	r.pool = source.NewPool(source.Options{Notify: wake})
+	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: mgr.GetClient(), Namespace: o.OwnNamespace, Changed: func(id string) {
+		for _, request := range r.find(ctx, "", indexToken, id) {
+			wake(request.NamespacedName)
+		}
+	}})
+	o.Infisical.Meter = r.ledger
+	r.inputs = newInputs(mgr.GetClient(), live, infisical.NewClient(o.Infisical), o.DefaultURL)
+	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
+	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {
+		if err := mgr.Add(runnable); err != nil {
+			return err
+		}
+	}
+	for index, of := range map[string]client.IndexerFunc{indexInputs: inputsOf, indexTarget: targetOf, indexToken: tokenOf} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &stv1.ServiceTokenSecret{}, index, of); err != nil {
+			return err
+		}
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("servicetokensecret").
+		WithOptions(controller.Options{MaxConcurrentReconciles: o.Workers}).
+		// The objects themselves: a new spec, or an annotation that asks for a fetch; not their own status.
+		For(&stv1.ServiceTokenSecret{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		// The Secrets that were written: somebody may have changed or deleted one.
+		WatchesRawSource(ctrlsource.Kind(managed, &corev1.Secret{}, handler.TypedEnqueueRequestsFromMapFunc(
+			func(ctx context.Context, s *corev1.Secret) []reconcile.Request {
+				return r.find(ctx, s.Namespace, indexTarget, s.Name)
+			}))).
+		// All other Secrets, by metadata: one may hold a token or a CA bundle that was rotated, or stand where one is to be written.
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(
+			func(ctx context.Context, s client.Object) []reconcile.Request {
+				reqs := r.find(ctx, s.GetNamespace(), indexInputs, "Secret/"+s.GetName())
+				if s.GetLabels()[target.ManagedByLabel] != target.ManagedByValue {
+					reqs = append(reqs, r.find(ctx, s.GetNamespace(), indexTarget, s.GetName())...)
+				}
+				return reqs
+			})).
+		// ConfigMaps, by metadata: one may hold a CA bundle.
+		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(
+			func(ctx context.Context, c client.Object) []reconcile.Request {
+				return r.find(ctx, c.GetNamespace(), indexInputs, "ConfigMap/"+c.GetName())
+			})).
+		// The pool and the ledger: what an object reads has changed or could not be read, or its token was used often.
+		WatchesRawSource(ctrlsource.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			queue = q
+			return nil
+		})).
+		Complete(r)
+}
+
+// find returns the objects of a namespace that name something.
+func (r *reconciler) find(ctx context.Context, namespace, index, value string) []reconcile.Request {
+	var list stv1.ServiceTokenSecretList
+	if err := r.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that name something", "index", index, "name", value)
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return requests
+}
+
+func inputsOf(o client.Object) []string {
+	obj := o.(*stv1.ServiceTokenSecret) //nolint:forcetypeassert // the index is of this type only
+	var names []string
+	if st := obj.Spec.Auth.ServiceToken; st != nil {
+		names = append(names, "Secret/"+st.SecretRef.Name)
+	}
+	if obj.Spec.TLS != nil {
+		names = append(names, obj.Spec.TLS.CABundleRef.Kind+"/"+obj.Spec.TLS.CABundleRef.Name)
+	}
+	return names
+}
+
+func targetOf(o client.Object) []string {
+	return []string{targetName(o.(*stv1.ServiceTokenSecret))} //nolint:forcetypeassert // the index is of this type only
+}
+
+func tokenOf(o client.Object) []string {
+	if t := o.(*stv1.ServiceTokenSecret).Status.Token; t != nil { //nolint:forcetypeassert // the index is of this type only
+		return []string{t.ID}
+	}
+	return nil
+}
+
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return m
+}
+
+// stripMetadata keeps of an object what is looked at: which one it is, in which version, and whether it is one of ours.
+func stripMetadata(in any) (any, error) {
+	m, ok := in.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return in, nil // a tombstone of the informer
+	}
+	kept := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
+	if by, ok := m.Labels[target.ManagedByLabel]; ok && by == target.ManagedByValue {
+		kept.Labels = map[string]string{target.ManagedByLabel: by}
+	}
+	return &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta, ObjectMeta: kept}, nil
+}

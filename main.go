@@ -1,0 +1,189 @@
+// The operator that keeps Kubernetes Secrets equal to what Infisical service tokens may read.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of every kind of cluster, for `make run`
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/controllers"
+	"github.com/service-token-operator/service-token-operator/internal/infisical"
+)
+
+// Set when a release is built.
+var (
+	version = "dev"
+	commit  = "unknown"
+	date    = "unknown"
+)
+
+// options are the command line.
+type options struct {
+	infisicalURL    string
+	allowHTTP       bool
+	allowedHosts    []string
+	requestTimeout  time.Duration
+	watchNamespaces []string
+	namespace       string
+	workers         int
+	leaderElect     bool
+	metricsAddress  string
+	metricsSecure   bool
+	metricsCertDir  string
+	probeAddress    string
+	logLevel        string
+	logFormat       string
+	version         bool
+}
+
+func (o *options) bind(fs *pflag.FlagSet) {
+	fs.StringVar(&o.infisicalURL, "infisical-url", "https://app.infisical.com", "Infisical server for objects without spec.hostURL.")
+	fs.BoolVar(&o.allowHTTP, "allow-http", false, "Allow Infisical servers without TLS. Tokens then travel in clear text: for development only.")
+	fs.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "Infisical hosts that objects may name, as host, host:port or *.domain, separated by commas. Empty allows all.")
+	fs.DurationVar(&o.requestTimeout, "request-timeout", 30*time.Second, "Longest time for one request to an Infisical server.")
+	fs.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "Namespaces to work in, separated by commas. Empty means all.")
+	fs.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The operator's own namespace, where it keeps the uses of tokens and its lease. Default: POD_NAMESPACE.")
+	fs.IntVar(&o.workers, "workers", 16, "How many objects are reconciled at the same time.")
+	fs.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, so that several replicas can run.")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off.")
+	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over HTTPS, to clients that the API server authenticates and authorizes for GET /metrics.")
+	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "Directory with tls.crt and tls.key for metrics; a self-signed certificate is made when empty.")
+	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
+	fs.StringVar(&o.logLevel, "log-level", "info", "Least level that is logged: debug, info, warn or error.")
+	fs.StringVar(&o.logFormat, "log-format", "json", "Format of the log: json or console.")
+	fs.AddGoFlag(flag.CommandLine.Lookup("kubeconfig")) // controller-runtime's
+	fs.BoolVar(&o.version, "version", false, "Print the version and exit.")
+}
+
+func (o *options) validate() (zapcore.Level, error) {
+	var level zapcore.Level
+	switch u, err := url.Parse(o.infisicalURL); {
+	case err != nil || u.Host == "":
+		return level, errors.New("--infisical-url is not a URL such as https://infisical.example.com")
+	case u.Scheme == "http" && !o.allowHTTP:
+		return level, errors.New("--infisical-url is http, which needs --allow-http")
+	case o.namespace == "":
+		return level, errors.New("--namespace or POD_NAMESPACE must be set")
+	case o.workers < 1:
+		return level, errors.New("--workers must be at least 1")
+	case o.requestTimeout <= 0:
+		return level, errors.New("--request-timeout must be positive")
+	case o.logFormat != "json" && o.logFormat != "console":
+		return level, errors.New("--log-format must be json or console")
+	}
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return level, errors.New("--log-level must be debug, info, warn or error")
+	}
+	return level, nil
+}
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil && !errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	var o options
+	fs := pflag.NewFlagSet("service-token-operator", pflag.ContinueOnError)
+	fs.SortFlags = false
+	o.bind(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if o.version {
+		fmt.Printf("service-token-operator %s, commit %s, built %s, %s\n", version, commit, date, runtime.Version())
+		return nil
+	}
+	level, err := o.validate()
+	if err != nil {
+		return err
+	}
+	logger := zap.New(zap.UseDevMode(o.logFormat == "console"), zap.Level(level))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+	logger.Info("starting", "version", version, "commit", commit, "infisicalURL", o.infisicalURL, "watchNamespaces", strings.Join(o.watchNamespaces, ","))
+	mgr, err := newManager(o, logger)
+	if err != nil {
+		return err
+	}
+	if err := setup(ctx, mgr, o); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(o options, logger logr.Logger) (ctrl.Manager, error) {
+	scheme := k8sruntime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(stv1.AddToScheme(scheme))
+
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1 // the API server's own priority and fairness decides
+	config.UserAgent = "service-token-operator/" + version
+
+	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure, CertDir: o.metricsCertDir}
+	if o.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS12 }}
+	}
+	return ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        logger,
+		Cache:                         controllers.CacheOptions(o.watchNamespaces),
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "service-token-operator.servicetoken.io",
+		LeaderElectionNamespace:       o.namespace,
+		LeaderElectionReleaseOnCancel: true, // main ends right after the manager
+	})
+}
+
+func setup(ctx context.Context, mgr ctrl.Manager, o options) error {
+	if err := controllers.Setup(ctx, mgr, controllers.Options{
+		Namespaces:   o.watchNamespaces,
+		OwnNamespace: o.namespace,
+		Infisical:    infisical.Options{Version: version, AllowHTTP: o.allowHTTP, AllowedHosts: o.allowedHosts, Timeout: o.requestTimeout},
+		DefaultURL:   o.infisicalURL,
+		Workers:      o.workers,
+	}); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	return mgr.AddReadyzCheck("caches", func(req *http.Request) error {
+		if !mgr.GetCache().WaitForCacheSync(req.Context()) {
+			return errors.New("the caches are not filled yet")
+		}
+		return nil
+	})
+}
