@@ -25,6 +25,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -174,6 +175,7 @@ func setup(ctx context.Context, mgr ctrl.Manager, o options) error {
 		Infisical:    infisical.Options{Version: version, AllowHTTP: o.allowHTTP, AllowedHosts: o.allowedHosts, Timeout: o.requestTimeout},
 		DefaultURL:   o.infisicalURL,
 		Workers:      o.workers,
+		Metrics:      ctrlmetrics.Registry,
 	}); err != nil {
 		return err
 	}

@@ -51,9 +51,6 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 		places = []source.Place{{Environment: scope.Environment, Path: cleanPath(scope.Path)}}
 		known = r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, places...)
 	}
-	if r.refreshWanted(obj) {
-		r.pool.Refresh(owner)
-	}
 	out := reading{token: known.Token}
 	input := compose.Input{
 		KeyConflicts: compose.KeyConflicts(obj.Spec.KeyConflicts), Unresolved: compose.Unresolved(obj.Spec.UnresolvedReferences),

@@ -65,6 +65,12 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if out.reason == "" { // nothing is known yet, so there is nothing to say
+		return ctrl.Result{RequeueAfter: out.recheck}, nil
+	}
+	if r.refreshWanted(&obj) {
+		r.pool.Refresh(req.NamespacedName)
+	}
 	return r.report(ctx, &obj, out)
 }
 
@@ -76,7 +82,7 @@ func (r *reconciler) release(owner source.Owner) {
 
 // outcome is what one look at an object came to.
 type outcome struct {
-	reason, message string        // of the condition Ready; no reason means: nothing known yet, Ready stays as it is
+	reason, message string        // of the condition Ready; no reason means: nothing is known yet
 	token           *tokenOutcome // the token in use, when there is one
 	written         target.Result
 	keys            *int32        // in the target, when it is right

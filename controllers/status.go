@@ -53,9 +53,6 @@ func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, o
 }
 
 func (r *reconciler) setReady(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) {
-	if out.reason == "" {
-		return
-	}
 	obj.Status.ObservedGeneration = obj.Generation
 	status := metav1.ConditionFalse
 	if out.reason == stv1.ReasonSynced {

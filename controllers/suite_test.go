@@ -67,12 +67,13 @@ func TestMain(m *testing.M) {
 // world is what one test has to itself: a namespace, and an operator that works in it alone.
 type world struct {
 	*WithT
-	t      *testing.T
-	ctx    context.Context //nolint:containedctx // the test's
-	client client.Client   // uncached
-	ns     string
-	writes *requestCounter
-	stop   func() // the operator; waits for its end
+	t       *testing.T
+	ctx     context.Context //nolint:containedctx // the test's
+	client  client.Client   // uncached
+	ns      string
+	writes  *requestCounter
+	stop    func() // the operator; waits for its end
+	workers int
 
 	infisical *devserver.Server
 	url       string
@@ -124,7 +125,7 @@ func (w *world) start() {
 	w.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())
 	w.Expect(Setup(ctx, mgr, Options{
-		Namespaces: []string{w.ns}, OwnNamespace: w.ns, DefaultURL: w.url, Workers: 4,
+		Namespaces: []string{w.ns}, OwnNamespace: w.ns, DefaultURL: w.url, Workers: max(w.workers, 4),
 		Infisical: infisical.Options{Version: "test", AllowHTTP: true, Timeout: 5 * time.Second},
 	})).To(Succeed())
 	ended := make(chan error, 1)

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -37,6 +38,8 @@ type Options struct {
 	DefaultURL string
 	// Workers is how many objects are reconciled at the same time.
 	Workers int
+	// Metrics takes the controllers' metrics; nil is nowhere.
+	Metrics prometheus.Registerer
 }
 
 // CacheOptions is what the manager's cache must be made with: it keeps the metadata of Secrets and ConfigMaps, of other
@@ -104,6 +107,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
 	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {
 		if err := mgr.Add(runnable); err != nil {
+			return err
+		}
+	}
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(newCollector(mgr.GetClient(), r.ledger.Count)); err != nil {
 			return err
 		}
 	}

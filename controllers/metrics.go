@@ -1,0 +1,91 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+)
+
+// collector answers a scrape from what the cache and the ledger hold at that moment, so a series ends with its object or token.
+type collector struct {
+	cache client.Reader
+	count func(tokenID string) int64 // uses
+
+	objects, uses, used, expiry *prometheus.Desc
+}
+
+// scrapeTimeout limits what a scrape may take at the cache, which is in memory.
+const scrapeTimeout = 5 * time.Second
+
+func newCollector(cache client.Reader, count func(string) int64) *collector {
+	name := func(n string) string { return prometheus.BuildFQName("servicetoken", "", n) }
+	token := []string{"token_id"}
+	return &collector{
+		cache: cache, count: count,
+		objects: prometheus.NewDesc(name("objects"), "ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.", []string{"ready", "reason"}, nil),
+		uses:    prometheus.NewDesc(name("token_uses_total"), "Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.", token, nil),
+		used:    prometheus.NewDesc(name("token_rotation_threshold_ratio"), "Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.", token, nil),
+		expiry:  prometheus.NewDesc(name("token_expiry_timestamp_seconds"), "When a token expires, in seconds since 1970; absent for one that never does.", token, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.objects, c.uses, c.used, c.expiry} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	var list stv1.ServiceTokenSecretList
+	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		log.Log.Error(err, "listing objects for a scrape")
+		out <- prometheus.NewInvalidMetric(c.objects, err)
+		return
+	}
+	type state struct{ ready, reason string }
+	objects := map[state]int{}
+	thresholds := map[string]int64{}
+	expiries := map[string]time.Time{}
+	for i := range list.Items {
+		obj := &list.Items[i]
+		var s state
+		if ready := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady); ready != nil {
+			s = state{string(ready.Status), ready.Reason}
+		}
+		objects[s]++
+		token := obj.Status.Token
+		if token == nil {
+			continue
+		}
+		if known, ok := thresholds[token.ID]; !ok || obj.Spec.Rotation.Threshold < known {
+			thresholds[token.ID] = obj.Spec.Rotation.Threshold
+		}
+		if token.ExpiresAt != nil {
+			expiries[token.ID] = token.ExpiresAt.Time
+		}
+	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	for s, n := range objects {
+		gauge(c.objects, float64(n), s.ready, s.reason)
+	}
+	for id, threshold := range thresholds {
+		count := c.count(id)
+		out <- prometheus.MustNewConstMetric(c.uses, prometheus.CounterValue, float64(count), id)
+		gauge(c.used, float64(count)/float64(threshold), id)
+	}
+	for id, at := range expiries {
+		gauge(c.expiry, float64(at.Unix()), id)
+	}
+}

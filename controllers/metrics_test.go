@@ -1,0 +1,77 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+)
+
+func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
+	object := func(name string, threshold int64, change func(*stv1.ServiceTokenSecretStatus)) *stv1.ServiceTokenSecret {
+		o := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
+		o.Spec.Rotation.Threshold = threshold
+		if change != nil {
+			change(&o.Status)
+		}
+		return o
+	}
+	ready := func(status metav1.ConditionStatus, reason, id string) func(*stv1.ServiceTokenSecretStatus) {
+		return func(s *stv1.ServiceTokenSecretStatus) {
+			s.Conditions = []metav1.Condition{{Type: stv1.ConditionReady, Status: status, Reason: reason}}
+			s.Token = &stv1.TokenStatus{ID: id, ExpiresAt: &metav1.Time{Time: time.Unix(1800000000, 0)}}
+		}
+	}
+	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(
+		object("a", 1000, ready(metav1.ConditionTrue, stv1.ReasonSynced, "one")),
+		object("b", 100, ready(metav1.ConditionTrue, stv1.ReasonSynced, "one")),
+		object("c", 1000, ready(metav1.ConditionFalse, stv1.ReasonTokenRevoked, "two")),
+		object("new", 1000, nil),
+	).Build()
+	counts := map[string]int64{"one": 90, "two": 7}
+	err := testutil.CollectAndCompare(newCollector(c, func(id string) int64 { return counts[id] }), strings.NewReader(`
+# HELP servicetoken_objects ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.
+# TYPE servicetoken_objects gauge
+servicetoken_objects{ready="",reason=""} 1
+servicetoken_objects{ready="False",reason="TokenRevoked"} 1
+servicetoken_objects{ready="True",reason="Synced"} 2
+# HELP servicetoken_token_expiry_timestamp_seconds When a token expires, in seconds since 1970; absent for one that never does.
+# TYPE servicetoken_token_expiry_timestamp_seconds gauge
+servicetoken_token_expiry_timestamp_seconds{token_id="one"} 1.8e+09
+servicetoken_token_expiry_timestamp_seconds{token_id="two"} 1.8e+09
+# HELP servicetoken_token_rotation_threshold_ratio Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.
+# TYPE servicetoken_token_rotation_threshold_ratio gauge
+servicetoken_token_rotation_threshold_ratio{token_id="one"} 0.9
+servicetoken_token_rotation_threshold_ratio{token_id="two"} 0.007
+# HELP servicetoken_token_uses_total Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.
+# TYPE servicetoken_token_uses_total counter
+servicetoken_token_uses_total{token_id="one"} 90
+servicetoken_token_uses_total{token_id="two"} 7
+`))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestScrapeFailsWhenTheCacheDoes(t *testing.T) {
+	c := fake.NewClientBuilder().WithScheme(testScheme).WithInterceptorFuncs(interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("no cache")
+		},
+	}).Build()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(newCollector(c, func(string) int64 { return 0 }))
+	if _, err := registry.Gather(); err == nil {
+		t.Error("the scrape succeeded")
+	}
+}
