@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -116,28 +117,24 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 	r.ledger.Watch(owner.String(), cred.Token.ID(), obj.Spec.Rotation.Threshold)
 
 	read := r.read(obj, owner, cred)
-	token := &tokenOutcome{id: cred.Token.ID()}
-	if read.token != nil {
-		token.described = true
-		if at := read.token.ExpiresAt; at != nil {
-			token.expiresAt = &metav1.Time{Time: at.Truncate(time.Second)}
-		}
-	}
+	token := describe(cred, read.token)
 	switch {
 	case read.pending:
-		out := outcome{token: token, recheck: pendingRecheck}
-		if until := cred.Server.PacedUntil(); !until.IsZero() && r.clock.Since(obj.CreationTimestamp.Time) > pendingRecheck {
-			out.reason, out.message = stv1.ReasonRateLimited, "waiting for the server's rate limit to read for the first time"
+		never := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady) == nil
+		if never && !cred.Server.PacedUntil().IsZero() && r.clock.Since(obj.CreationTimestamp.Time) > pendingRecheck {
+			return outcome{reason: stv1.ReasonRateLimited, message: "the server's rate limit holds back the first read", token: token}, nil
 		}
-		return out, nil
+		return outcome{recheck: pendingRecheck}, nil
 	case read.gone && obj.Spec.Target.DeletionPolicy == stv1.DeletionPolicyDelete:
-		out := failed(read.err, token)
-		if out.deleted, err = r.targets.Delete(ctx, obj.Namespace, targetName(obj), ownerReference(obj)); err != nil {
+		deleted, err := r.targets.Delete(ctx, obj.Namespace, targetName(obj), ownerReference(obj))
+		if err != nil {
 			return classified(err, token)
 		}
+		out := failed(read.err, token)
+		out.deleted = deleted
 		return out, nil
 	case read.err != nil:
-		return failed(read.err, token), nil
+		return classified(read.err, token)
 	}
 	written, err := r.targets.Apply(ctx, wantedTarget(obj, read.data))
 	if err != nil {
@@ -147,13 +144,26 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 	return outcome{reason: stv1.ReasonSynced, message: syncedMessage(obj, len(read.data)), token: token, written: written, keys: &keys}, nil
 }
 
+// describe is what is known of the token in use.
+func describe(cred source.Credential, known *source.Token) *tokenOutcome {
+	token := &tokenOutcome{id: cred.Token.ID()}
+	if known == nil {
+		return token
+	}
+	token.described = true
+	if at := known.ExpiresAt; at != nil {
+		token.expiresAt = &metav1.Time{Time: at.Truncate(time.Second)}
+	}
+	return token
+}
+
 // failed is the outcome of a failure that has a reason.
 func failed(err error, token *tokenOutcome) outcome {
 	reason, _ := reasonOf(err)
 	return outcome{reason: reason, message: err.Error(), token: token, recheck: slowRecheck}
 }
 
-// classified is the outcome of a failure of the target: one that has a reason, or one that is worth another try.
+// classified sorts failures: those that have a reason are an outcome, the API server's are errors.
 func classified(err error, token *tokenOutcome) (outcome, error) {
 	if _, known := reasonOf(err); !known {
 		return outcome{}, err

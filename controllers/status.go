@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/usage"
@@ -180,57 +179,6 @@ func (r *reconciler) nextLook(obj *stv1.ServiceTokenSecret, out outcome, now met
 		sooner(left)
 	}
 	return next
-}
-
-// announce tells of what turned. Each is told once: a condition that stays what it is says nothing.
-func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceTokenSecret, out outcome) {
-	logger := log.FromContext(ctx)
-	event := func(kind, reason, action, message string) {
-		r.recorder.Eventf(obj, nil, kind, reason, action, "%s", message)
-		logger.Info(message, "reason", reason)
-	}
-	if last := before.Status.Token; last != nil && obj.Status.Token != nil && last.ID != obj.Status.Token.ID {
-		event(corev1.EventTypeNormal, stv1.ReasonTokenRotated, "Read", "now reading with token "+obj.Status.Token.ID)
-	}
-	was, is := meta.FindStatusCondition(before.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady)
-	turned := is != nil && (was == nil || was.Reason != is.Reason || was.Status != is.Status || (is.Status == metav1.ConditionFalse && was.Message != is.Message))
-	switch {
-	case turned && is.Status == metav1.ConditionFalse && is.Reason != stv1.ReasonSuspended:
-		event(corev1.EventTypeWarning, is.Reason, "Sync", is.Message)
-	case turned:
-		event(corev1.EventTypeNormal, is.Reason, "Sync", is.Message)
-	case out.written.Healed, out.written.Created:
-		event(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that somebody made: "+changedKeys(obj, out))
-	case out.written.Changed:
-		event(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote a change: "+changedKeys(obj, out))
-	}
-	if out.deleted {
-		event(corev1.EventTypeWarning, stv1.ReasonTargetDeleted, "Delete", fmt.Sprintf("deleted Secret %s, since all its sources are gone and spec.target.deletionPolicy is Delete", targetName(obj)))
-	}
-	sameToken := before.Status.Token != nil && obj.Status.Token != nil && before.Status.Token.ID == obj.Status.Token.ID
-	for _, kind := range []string{stv1.ConditionRotationDue, stv1.ConditionTokenExpiring} {
-		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(obj.Status.Conditions, kind)
-		if is == nil || is.Status != metav1.ConditionTrue || (sameToken && was != nil && was.Reason == is.Reason) {
-			continue
-		}
-		if is.Reason == stv1.ReasonRotationThresholdExceeded && (!sameToken || was == nil || was.Status != metav1.ConditionTrue) {
-			event(corev1.EventTypeWarning, stv1.ReasonRotationThresholdReached, "Rotate", is.Message) // both marks were passed at once
-		}
-		event(corev1.EventTypeWarning, is.Reason, "Rotate", is.Message)
-	}
-}
-
-// changedKeys names the keys that were written, never their values.
-func changedKeys(obj *stv1.ServiceTokenSecret, out outcome) string {
-	const most = 10
-	keys := out.written.Keys
-	if len(keys) > most {
-		keys = append(append([]string{}, keys[:most]...), fmt.Sprintf("and %d more", len(out.written.Keys)-most))
-	}
-	if len(keys) == 0 {
-		return "Secret " + targetName(obj)
-	}
-	return fmt.Sprintf("Secret %s, keys %s", targetName(obj), strings.Join(keys, ", "))
 }
 
 func syncedMessage(obj *stv1.ServiceTokenSecret, keys int) string {

@@ -1,8 +1,6 @@
 package controllers
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,26 +86,6 @@ func TestTheLeastGetsItsDefaults(t *testing.T) {
 	w.Expect(spec.Decryption).To(Equal(stv1.DecryptionAuto))
 	w.Expect(spec.KeyConflicts).To(Equal(stv1.KeyConflictsOverride))
 	w.Expect(spec.UnresolvedReferences).To(Equal(stv1.UnresolvedError))
-}
-
-// TestSamplesApply creates every manifest of config/samples, as users will.
-func TestSamplesApply(t *testing.T) {
-	w := newClusterWorld(t)
-	files, err := filepath.Glob("../config/samples/*.yaml")
-	w.Expect(err).NotTo(HaveOccurred())
-	applied := 0
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		w.Expect(err).NotTo(HaveOccurred())
-		obj := parse(t, string(raw))
-		if obj.GetKind() == "" { // the kustomization
-			continue
-		}
-		obj.SetNamespace(w.ns)
-		w.Expect(w.client.Create(w.ctx, obj)).To(Succeed(), file)
-		applied++
-	}
-	w.Expect(applied).To(BeNumerically(">=", 3))
 }
 
 func parse(t *testing.T, text string) *unstructured.Unstructured {

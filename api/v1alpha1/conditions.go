@@ -18,7 +18,7 @@ const (
 	// ReasonSuspended: spec.suspend is true, nothing is read or written.
 	ReasonSuspended = "Suspended"
 	// ReasonTokenSecretNotFound: the Secret that should hold the token, or the key in it, or the CA bundle, is not there.
-	ReasonTokenSecretNotFound = "TokenSecretNotFound" //nolint:gosec // a reason, not a credential
+	ReasonTokenSecretNotFound = "TokenSecretNotFound"
 	// ReasonTokenMalformed: what the Secret holds is no service token, or lacks the part that decryption needs.
 	ReasonTokenMalformed = "TokenMalformed"
 	// ReasonTokenRejected: the server knows the token's id but not its secret.

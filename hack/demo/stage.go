@@ -140,12 +140,17 @@ func (s *stage) startOperator(ctx context.Context) error {
 			return false, fmt.Errorf("the operator ended: %w; its log:\n%s", err, s.operatorLog())
 		default:
 		}
-		answer, err := http.Get("http://" + probe + "/readyz")
-		if err != nil {
-			return false, nil
-		}
-		return answer.StatusCode == http.StatusOK, answer.Body.Close()
+		return isReady(probe), nil
 	})
+}
+
+func isReady(probe string) bool {
+	answer, err := http.Get("http://" + probe + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = answer.Body.Close() // nothing is read from it
+	return answer.StatusCode == http.StatusOK
 }
 
 func freeAddress() (string, error) {
@@ -172,7 +177,8 @@ func (s *stage) down() error {
 			errs = append(errs, err)
 		}
 		select {
-		case <-s.exited:
+		case err := <-s.exited:
+			errs = append(errs, err)
 		case <-time.After(20 * time.Second):
 			errs = append(errs, errors.New("the operator did not stop within 20 seconds"), s.operator.Process.Kill())
 		}

@@ -152,9 +152,9 @@ func (q Query) covers(environment, path string) bool {
 	return q.Recursive && strings.HasPrefix(path, strings.TrimSuffix(asked, "/")+"/")
 }
 
-// neighbours says whether a secret came along with a recursive query for a reason known: the server compares paths as text, so
+// neighbors says whether a secret came along with a recursive query for a reason known: the server compares paths as text, so
 // that /db brings /dbx too.
-func (q Query) neighbours(environment, path string) bool {
+func (q Query) neighbors(environment, path string) bool {
 	return q.Recursive && (environment == "" || environment == q.Environment) && strings.HasPrefix(path, cleanPath(q.Path))
 }
 

@@ -64,8 +64,8 @@ func TestBrokenAnswersAreErrorsAndNeverEmptyLists(t *testing.T) {
 	}
 }
 
-// TestRecursiveAnswersLoseTheNeighbours: the server compares paths as text, so a recursive read of /db brings /dbx along.
-func TestRecursiveAnswersLoseTheNeighbours(t *testing.T) {
+// TestRecursiveAnswersLoseTheNeighbors: the server compares paths as text, so a recursive read of /db brings /dbx along.
+func TestRecursiveAnswersLoseTheNeighbors(t *testing.T) {
 	const secret = `{"id":"%d","environment":"dev","secretPath":"%s","secretKey":"A","secretValue":"v"}`
 	answer := func(paths ...string) string {
 		var secrets []string

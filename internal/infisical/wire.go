@@ -107,7 +107,7 @@ func decodeAnswer[W interface{ place() (string, string) }, S any](
 			if keep == nil || keep(w) {
 				answer.Secrets = append(answer.Secrets, own[i])
 			}
-		case q.neighbours(environment, path): // left out
+		case q.neighbors(environment, path): // left out
 		default:
 			return Answer[S]{}, &Error{Kind: KindWrongPlace, Status: http.StatusOK, Route: route}
 		}

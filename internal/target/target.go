@@ -118,32 +118,6 @@ func (w *Writer) Apply(ctx context.Context, d Desired) (Result, error) {
 	return result, err
 }
 
-// HasData says whether the Secret holds anything that the object wrote, or might have: any key, or for Merge any key that
-// the object's field manager owns. It is for the caller that got nothing to write and must not empty what is there.
-func (w *Writer) HasData(ctx context.Context, d Desired) (bool, error) {
-	d = d.defaulted()
-	secret := &corev1.Secret{}
-	if d.Policy != Merge {
-		err := w.managed.Get(ctx, d.key(), secret)
-		if err == nil {
-			return w.digester.of(secret) != w.digester.sum(nil), nil
-		}
-		if !apierrors.IsNotFound(err) {
-			return false, fmt.Errorf("read Secret %s from the cache: %w", d.key(), err)
-		}
-	}
-	if err := w.live.Get(ctx, d.key(), secret); err != nil {
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return false, fmt.Errorf("read Secret %s: %w", d.key(), err)
-	}
-	if d.Policy == Merge {
-		return ownedFields(secret, mergeManager(d.Owner.Name), metav1.ManagedFieldsOperationApply).data.Len() > 0, nil
-	}
-	return len(secret.Data) > 0, nil
-}
-
 // inSync says that the cached Secret is as desired.
 func (w *Writer) inSync(cached *corev1.Secret, d Desired) bool {
 	return w.digester.of(cached) == w.digester.sum(d.Data) &&

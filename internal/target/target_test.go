@@ -279,45 +279,11 @@ func TestErrorsOfTheServerPassThrough(t *testing.T) {
 		merge.Policy = Merge
 		_, err = w.Apply(t.Context(), merge)
 		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
-		_, err = w.HasData(t.Context(), merge)
-		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
 		_, err = w.Delete(t.Context(), w.ns, "env", shop())
 		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
 
 		w.managed = failing
 		_, err = w.Apply(t.Context(), w.desired("A", "1"))
 		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
-		_, err = w.HasData(t.Context(), w.desired())
-		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
 	})
-}
-
-func TestHasDataTellsAnEmptySecretFromOneToKeep(t *testing.T) {
-	g := NewWithT(t)
-	w := newWorld(t)
-	has := func(d Desired) bool {
-		t.Helper()
-		data, err := w.HasData(t.Context(), d)
-		g.Expect(err).NotTo(HaveOccurred())
-		return data
-	}
-	merge := w.desired()
-	merge.Policy = Merge
-	g.Expect(has(w.desired())).To(BeFalse(), "there is none")
-	g.Expect(has(merge)).To(BeFalse())
-
-	w.applied(w.desired())
-	g.Expect(has(w.desired())).To(BeFalse())
-	w.applied(w.desired("A", "1"))
-	g.Expect(has(w.desired())).To(BeTrue())
-	g.Expect(w.requests.take()).To(BeEmpty(), "the digest tells")
-
-	g.Expect(w.admin.Delete(t.Context(), w.secret())).To(Succeed())
-	g.Eventually(func() error { return w.cache.Get(t.Context(), w.desired().key(), &corev1.Secret{}) }).ShouldNot(Succeed())
-	w.theirs(adopt, "A", "1")
-	g.Expect(has(w.desired())).To(BeTrue(), "adopted without a write")
-	g.Expect(has(merge)).To(BeFalse(), "none of it is ours")
-	merge.Data = pairs("B", "2")
-	w.applied(merge)
-	g.Expect(has(merge)).To(BeTrue())
 }
