@@ -193,7 +193,8 @@ type Source struct {
 
 // Target is the Kubernetes Secret to write, in the object's own namespace.
 type Target struct {
-	// Name of the Secret. Default: the object's own name.
+	// Name of the Secret. Default: the object's own name. Another name makes another Secret; the one of the old name stays as it
+	// was, and with creationPolicy Owner goes with the object.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="name is a valid name of a Secret: lower-case letters, digits, - and ."

@@ -1,0 +1,92 @@
+package test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// The API server's own validation and admission judge what we ship, applied as `make deploy` and readers of the README do.
+func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		t.Fatal("KUBEBUILDER_ASSETS names no control plane: run `make test`, or set it to what hack/controlplane.sh prints")
+	}
+	g := NewWithT(t)
+	cluster := &envtest.Environment{}
+	config, err := cluster.Start()
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { NewWithT(t).Expect(cluster.Stop()).To(Succeed()) })
+	admin, err := cluster.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, config)
+	g.Expect(err).NotTo(HaveOccurred())
+	kubectl, err := admin.Kubectl()
+	g.Expect(err).NotTo(HaveOccurred())
+
+	// run fails on warnings too, such as of an unknown field or a violated Pod Security Standard.
+	run := func(t *testing.T, args ...string) {
+		t.Helper()
+		_, stderr, err := kubectl.Run(append([]string{"--warnings-as-errors"}, args...)...)
+		said, _ := io.ReadAll(stderr)
+		if err != nil {
+			t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, said)
+		}
+	}
+	write := func(t *testing.T, manifests []manifest) string {
+		t.Helper()
+		var all strings.Builder
+		for _, m := range manifests {
+			all.WriteString("---\n" + m.source + "\n")
+		}
+		file := filepath.Join(t.TempDir(), "manifests.yaml")
+		NewWithT(t).Expect(os.WriteFile(file, []byte(all.String()), 0o600)).To(Succeed())
+		return file
+	}
+
+	operator := render(t, "default")
+	run(t, "apply", "--server-side", "--validate=strict", "-f", write(t, operator))
+	run(t, "wait", "--for=condition=Established", "crd/servicetokensecrets.servicetoken.io", "--timeout=30s")
+
+	t.Run("the operator's pod passes the admission of its namespace", func(t *testing.T) {
+		g := NewWithT(t)
+		c, err := client.New(config, client.Options{})
+		g.Expect(err).NotTo(HaveOccurred())
+		template := decode[appsv1.Deployment](t, operator, "Deployment/"+operatorDeployment).Spec.Template
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "manager", Namespace: operatorNamespace, Labels: template.Labels},
+			Spec:       template.Spec,
+		}
+		g.Expect(c.Create(t.Context(), pod.DeepCopy())).To(Succeed())
+
+		pod.Name = "privileged"
+		pod.Spec.Containers[0].SecurityContext.Privileged = ptr.To(true)
+		pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr.To(true)
+		g.Expect(c.Create(t.Context(), pod)).To(MatchError(ContainSubstring(`violates PodSecurity "restricted`)))
+	})
+
+	t.Run("samples", func(t *testing.T) {
+		run(t, "apply", "--server-side", "--validate=strict", "-k", filepath.Join("..", "config", "samples"))
+		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "shop-all-options.yaml"))
+	})
+
+	t.Run("network policy", func(t *testing.T) {
+		run(t, "apply", "--server-side", "--validate=strict", "--dry-run=server", "-n", operatorNamespace,
+			"-f", write(t, namespaced(render(t, "network-policy"))))
+	})
+}
+
+// namespaced gives manifests that config/default would move to the operator's namespace that namespace.
+func namespaced(manifests []manifest) []manifest {
+	for i := range manifests {
+		manifests[i].source = strings.Replace(manifests[i].source, "namespace: system", "namespace: "+operatorNamespace, 1)
+	}
+	return manifests
+}
