@@ -79,6 +79,9 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 	out.gone = missing == len(places)
 	if out.err != nil {
 		out.pending = false // what is known to be wrong need not wait for the rest
+		if obj.Generation != obj.Status.ObservedGeneration {
+			r.pool.Keep(owner, placeSet(places)) // what the spec before asked for may take long to be left otherwise
+		}
 		return out
 	}
 	if out.pending {
