@@ -35,8 +35,8 @@ func TestTheDemoShowsWhatItPromisesAndLeavesNothingBehind(t *testing.T) {
 		`Warning +TokenRevoked`,
 		`shop +False +TokenRevoked +shop-env +5`,
 		`shop-env +Opaque +5`,
-		`Warning +RotationThresholdReached .* 9\d% of the 30 times`,
-		`shop +True +Synced +shop-env +5 +9\d%`,
+		`Warning +RotationThresholdReached .* (9\d% of the 50|as often as it may be, 50) times`,
+		`shop +True +Synced +shop-env +5 +(9|10)\d%`,
 	} {
 		if !regexp.MustCompile(line).MatchString(out.String()) {
 			t.Errorf("no line like %s", line)

@@ -156,8 +156,8 @@ func revoked(ctx context.Context, s *stage) error {
 }
 
 func threshold(ctx context.Context, s *stage) error {
-	s.say("   A new token, and a threshold of 30 uses instead of 2^32, to see the warning at 27.")
-	if err := s.show(ctx, "patch", "stsec/shop", "--type=merge", "-p", `{"spec":{"rotation":{"threshold":30}}}`); err != nil {
+	s.say("   A new token, and a threshold of 50 uses instead of 2^32, to see the warning at 45.")
+	if err := s.show(ctx, "patch", "stsec/shop", "--type=merge", "-p", `{"spec":{"rotation":{"threshold":50}}}`); err != nil {
 		return err
 	}
 	if err := s.putToken(ctx, s.newToken()); err != nil {
