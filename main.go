@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of every kind of cluster, for `make run`
 	"k8s.io/klog/v2"
@@ -88,6 +90,8 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, errors.New("--infisical-url is http, which needs --allow-http")
 	case o.namespace == "":
 		return level, errors.New("--namespace or POD_NAMESPACE must be set")
+	case slices.ContainsFunc(o.watchNamespaces, func(ns string) bool { return len(validation.IsDNS1123Label(ns)) > 0 }):
+		return level, errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
 	case o.workers < 1:
 		return level, errors.New("--workers must be at least 1")
 	case o.requestTimeout <= 0:

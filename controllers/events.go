@@ -16,6 +16,7 @@ import (
 // announce tells of what turned, in events and in the log. Each is told once: a condition that stays what it is says nothing.
 func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceTokenSecret, out outcome) {
 	tell := func(kind, reason, action, message string) {
+		message = cut(message)
 		r.recorder.Eventf(obj, nil, kind, reason, action, "%s", message)
 		log.FromContext(ctx).Info(message, "reason", reason)
 	}
@@ -51,10 +52,16 @@ func announceReady(before, obj *stv1.ServiceTokenSecret, out outcome, tell func(
 			kind = corev1.EventTypeWarning
 		}
 		tell(kind, is.Reason, "Sync", is.Message)
+	case out.written.Created && before.Status.Target != targetName(obj):
+		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote another target: "+changedKeys(obj, out))
 	case out.written.Healed, out.written.Created:
 		tell(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that somebody made: "+changedKeys(obj, out))
 	case out.written.Changed:
 		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote a change: "+changedKeys(obj, out))
+	}
+	if left := before.Status.Target; left != "" && left != obj.Status.Target {
+		tell(corev1.EventTypeNormal, stv1.ReasonTargetLeft, "Sync",
+			fmt.Sprintf("Secret %s is not written any longer and stays as it was: delete it when nothing uses it", left))
 	}
 	if out.deleted {
 		tell(corev1.EventTypeWarning, stv1.ReasonTargetDeleted, "Delete",

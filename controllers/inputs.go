@@ -3,11 +3,12 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -23,25 +24,33 @@ type inputs struct {
 	api        *infisical.Client
 	defaultURL string // of the server, for objects that name none
 
-	mu     sync.Mutex
-	tokens map[keyRef]versioned[servicetoken.Token]
+	mu    sync.Mutex
+	known map[holder]contents
+}
+
+// holder is a Secret or ConfigMap that holds an input.
+type holder struct {
+	kind, namespace, name string
+}
+
+func (h holder) String() string { return h.kind + " " + h.name }
+
+// contents are the keys that were read of one version of a holder: the API server is asked once per version, not per reconcile.
+type contents struct {
+	uid     types.UID
+	version string
+	keys    map[string][]byte
 }
 
 func newInputs(metadata, live client.Reader, api *infisical.Client, defaultURL string) *inputs {
-	return &inputs{metadata: metadata, live: live, api: api, defaultURL: defaultURL, tokens: map[keyRef]versioned[servicetoken.Token]{}}
+	return &inputs{metadata: metadata, live: live, api: api, defaultURL: defaultURL, known: map[holder]contents{}}
 }
 
-// keyRef is a key of a Secret or ConfigMap.
-type keyRef struct {
-	kind, namespace, name, key string
-}
-
-func (k keyRef) String() string { return fmt.Sprintf("%s %s", k.kind, k.name) }
-
-// versioned is what was read from one version of an object: the API server is asked once per version, not per reconcile.
-type versioned[T any] struct {
-	uid, version string
-	value        T
+// changed forgets a holder: it has another version, or is gone.
+func (in *inputs) changed(kind string, obj client.Object) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.known, holder{kind, obj.GetNamespace(), obj.GetName()})
 }
 
 // inputError says that something the object names is not there, or is not what it should be. The user mends it, and the watch
@@ -58,14 +67,19 @@ func (e *inputError) Unwrap() error { return e.err }
 // worth another try.
 func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) (source.Credential, error) {
 	ref := obj.Spec.Auth.ServiceToken.SecretRef
-	token, err := in.token(ctx, keyRef{"Secret", obj.Namespace, ref.Name, ref.Key})
+	secret := holder{"Secret", obj.Namespace, ref.Name}
+	raw, err := in.read(ctx, secret, ref.Key)
 	if err != nil {
 		return source.Credential{}, err
+	}
+	token, err := servicetoken.Parse(string(raw))
+	if err != nil {
+		return source.Credential{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("key %q of %s: %w", ref.Key, secret, err)}
 	}
 	var bundle []byte
 	if obj.Spec.TLS != nil {
 		ca := obj.Spec.TLS.CABundleRef
-		if bundle, err = in.read(ctx, keyRef{ca.Kind, obj.Namespace, ca.Name, ca.Key}); err != nil {
+		if bundle, err = in.read(ctx, holder{ca.Kind, obj.Namespace, ca.Name}, ca.Key); err != nil {
 			return source.Credential{}, err
 		}
 	}
@@ -84,75 +98,75 @@ func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) 
 	return cred, nil
 }
 
-func (in *inputs) token(ctx context.Context, ref keyRef) (servicetoken.Token, error) {
-	meta := metav1.PartialObjectMetadata{}
-	meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	switch err := in.metadata.Get(ctx, client.ObjectKey{Namespace: ref.namespace, Name: ref.name}, &meta); {
+// read returns one key of a holder, from the API server if this version of it was not read before.
+func (in *inputs) read(ctx context.Context, from holder, key string) ([]byte, error) {
+	meta := metadataOf(from.kind)
+	switch err := in.metadata.Get(ctx, client.ObjectKey{Namespace: from.namespace, Name: from.name}, meta); {
 	case apierrors.IsNotFound(err):
-		in.forget(ref)
-		return servicetoken.Token{}, &inputError{stv1.ReasonTokenSecretNotFound, fmt.Errorf("there is no %s in this namespace", ref)}
+		return nil, missing("there is no %s in this namespace", from)
 	case err != nil:
-		return servicetoken.Token{}, fmt.Errorf("reading the metadata of %s: %w", ref, err)
+		return nil, fmt.Errorf("reading the metadata of %s: %w", from, err)
 	}
 	in.mu.Lock()
-	known, ok := in.tokens[ref]
+	known, ok := in.known[from]
 	in.mu.Unlock()
-	if ok && known.uid == string(meta.UID) && known.version == meta.ResourceVersion {
-		return known.value, nil
+	if !ok || known.uid != meta.UID || known.version != meta.ResourceVersion {
+		known = contents{uid: meta.UID, version: meta.ResourceVersion}
 	}
-	raw, err := in.read(ctx, ref)
+	if value, ok := known.keys[key]; ok {
+		return value, nil
+	}
+	value, err := in.fetch(ctx, from, key)
 	if err != nil {
-		return servicetoken.Token{}, err
+		return nil, err
 	}
-	token, err := servicetoken.Parse(string(raw))
-	if err != nil {
-		in.forget(ref)
-		return servicetoken.Token{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("key %q of %s: %w", ref.key, ref, err)}
-	}
-	// The live Secret may be newer than the metadata; then the metadata's event is still to come, and this is read once more.
-	in.mu.Lock()
-	in.tokens[ref] = versioned[servicetoken.Token]{uid: string(meta.UID), version: meta.ResourceVersion, value: token}
-	in.mu.Unlock()
-	return token, nil
-}
-
-func (in *inputs) forget(ref keyRef) {
+	// The live object may be newer than the metadata; then the metadata's event is still to come, and it is read once more.
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.tokens, ref)
+	keys := map[string][]byte{key: value}
+	maps.Copy(keys, known.keys)
+	known.keys = keys
+	in.known[from] = known
+	return value, nil
 }
 
-// read gets one key from the API server itself.
-func (in *inputs) read(ctx context.Context, ref keyRef) ([]byte, error) {
+// fetch gets one key from the API server itself.
+func (in *inputs) fetch(ctx context.Context, from holder, key string) ([]byte, error) {
 	var (
-		key   = client.ObjectKey{Namespace: ref.namespace, Name: ref.name}
+		name  = client.ObjectKey{Namespace: from.namespace, Name: from.name}
 		value []byte
 		ok    bool
 		err   error
 	)
-	if ref.kind == "ConfigMap" {
+	if from.kind == "ConfigMap" {
 		var cm corev1.ConfigMap
-		if err = in.live.Get(ctx, key, &cm); err == nil {
+		if err = in.live.Get(ctx, name, &cm); err == nil {
 			var text string
-			if text, ok = cm.Data[ref.key]; ok {
+			if text, ok = cm.Data[key]; ok {
 				value = []byte(text)
 			} else {
-				value, ok = cm.BinaryData[ref.key]
+				value, ok = cm.BinaryData[key]
 			}
 		}
 	} else {
 		var secret corev1.Secret
-		if err = in.live.Get(ctx, key, &secret); err == nil {
-			value, ok = secret.Data[ref.key]
+		if err = in.live.Get(ctx, name, &secret); err == nil {
+			value, ok = secret.Data[key]
 		}
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &inputError{stv1.ReasonTokenSecretNotFound, fmt.Errorf("there is no %s in this namespace", ref)}
+		return nil, missing("there is no %s in this namespace", from)
+	case apierrors.IsForbidden(err):
+		return nil, missing("the operator's roles do not let it read %s", from)
 	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", ref, err)
+		return nil, fmt.Errorf("reading %s: %w", from, err)
 	case !ok:
-		return nil, &inputError{stv1.ReasonTokenSecretNotFound, fmt.Errorf("%s has no key %q", ref, ref.key)}
+		return nil, missing("%s has no key %q", from, key)
 	}
 	return value, nil
+}
+
+func missing(format string, args ...any) error {
+	return &inputError{stv1.ReasonTokenSecretNotFound, fmt.Errorf(format, args...)}
 }

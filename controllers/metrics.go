@@ -15,29 +15,35 @@ import (
 // collector answers a scrape from what the cache and the ledger hold at that moment, so a series ends with its object or token.
 type collector struct {
 	cache client.Reader
-	count func(tokenID string) int64 // uses
+	uses  counter
 
-	objects, uses, used, expiry *prometheus.Desc
+	objects, total, ratio, expiry *prometheus.Desc
+}
+
+// counter is the ledger of uses, as far as a scrape needs it.
+type counter interface {
+	Loaded() bool
+	Count(tokenID string) int64
 }
 
 // scrapeTimeout limits what a scrape may take at the cache, which is in memory.
 const scrapeTimeout = 5 * time.Second
 
-func newCollector(cache client.Reader, count func(string) int64) *collector {
+func newCollector(cache client.Reader, uses counter) *collector {
 	name := func(n string) string { return prometheus.BuildFQName("servicetoken", "", n) }
 	token := []string{"token_id"}
 	return &collector{
-		cache: cache, count: count,
+		cache: cache, uses: uses,
 		objects: prometheus.NewDesc(name("objects"), "ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.", []string{"ready", "reason"}, nil),
-		uses:    prometheus.NewDesc(name("token_uses_total"), "Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.", token, nil),
-		used:    prometheus.NewDesc(name("token_rotation_threshold_ratio"), "Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.", token, nil),
+		total:   prometheus.NewDesc(name("token_uses_total"), "Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.", token, nil),
+		ratio:   prometheus.NewDesc(name("token_rotation_threshold_ratio"), "Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.", token, nil),
 		expiry:  prometheus.NewDesc(name("token_expiry_timestamp_seconds"), "When a token expires, in seconds since 1970; absent for one that never does.", token, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.objects, c.uses, c.used, c.expiry} {
+	for _, d := range []*prometheus.Desc{c.objects, c.total, c.ratio, c.expiry} {
 		out <- d
 	}
 }
@@ -48,8 +54,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	var list stv1.ServiceTokenSecretList
 	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		log.Log.Error(err, "listing objects for a scrape")
-		out <- prometheus.NewInvalidMetric(c.objects, err)
+		log.Log.Error(err, "listing objects for a scrape") // what else is scraped is told all the same
 		return
 	}
 	type state struct{ ready, reason string }
@@ -80,10 +85,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for s, n := range objects {
 		gauge(c.objects, float64(n), s.ready, s.reason)
 	}
-	for id, threshold := range thresholds {
-		count := c.count(id)
-		out <- prometheus.MustNewConstMetric(c.uses, prometheus.CounterValue, float64(count), id)
-		gauge(c.used, float64(count)/float64(threshold), id)
+	if c.uses.Loaded() { // a counter that starts from 0 would be seen as one that was reset
+		for id, threshold := range thresholds {
+			count := float64(c.uses.Count(id))
+			out <- prometheus.MustNewConstMetric(c.total, prometheus.CounterValue, count, id)
+			gauge(c.ratio, count/float64(threshold), id)
+		}
 	}
 	for id, at := range expiries {
 		gauge(c.expiry, float64(at.Unix()), id)

@@ -26,7 +26,7 @@ func reasonOf(err error) (reason string, known bool) {
 		{stv1.ReasonKeyInvalid, is[*compose.KeyError](err)},
 		{stv1.ReasonKeyConflict, is[*compose.ConflictError](err)},
 		{stv1.ReasonTargetTooLarge, is[*compose.TooLargeError](err) || is[*target.TooLargeError](err)},
-		{stv1.ReasonTargetConflict, is[*target.ConflictError](err)},
+		{stv1.ReasonTargetConflict, is[*target.ConflictError](err) || is[*target.RefusedError](err)},
 		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err)},
 		{stv1.ReasonBackendUnavailable, is[*usage.NotCoveredError](err)},
 	} {
@@ -63,7 +63,7 @@ func apiReason(kind infisical.Kind) string {
 	case infisical.KindTokenNotFound:
 		return stv1.ReasonTokenRevoked
 	case infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindValueHidden,
-		infisical.KindValidation, infisical.KindUnexpected:
+		infisical.KindValidation:
 		return stv1.ReasonPermissionDenied
 	case infisical.KindWrongPlace:
 		return stv1.ReasonScopeDenied

@@ -31,6 +31,8 @@ const (
 	pendingRecheck = 5 * time.Second
 	// slowRecheck is how often something that waits for a person is looked at again, should the watch on it have missed the change.
 	slowRecheck = 10 * time.Minute
+	// refusedRecheck is how soon a write that the API server refused is tried again: no watch tells when a quota or policy changes.
+	refusedRecheck = time.Minute
 	// usageAge is how old the counts in status may become while nothing else changes.
 	usageAge = time.Hour
 )
@@ -87,7 +89,8 @@ type outcome struct {
 	token           *tokenOutcome // the token in use, when there is one
 	written         target.Result
 	keys            *int32        // in the target, when it is right
-	deleted         bool          // the target, by deletion policy
+	gone            bool          // every source is, and the deletion policy is Delete: there is no target
+	deleted         bool          // it was deleted just now
 	recheck         time.Duration // look again after at most this
 }
 
@@ -125,13 +128,13 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 			return outcome{reason: stv1.ReasonRateLimited, message: "the server's rate limit holds back the first read", token: token}, nil
 		}
 		return outcome{recheck: pendingRecheck}, nil
-	case read.gone && obj.Spec.Target.DeletionPolicy == stv1.DeletionPolicyDelete:
+	case read.gone && obj.Spec.Target.DeletionPolicy == stv1.DeletionPolicyDelete && obj.Status.SyncedGeneration == obj.Generation:
 		deleted, err := r.targets.Delete(ctx, obj.Namespace, targetName(obj), ownerReference(obj))
 		if err != nil {
 			return classified(err, token)
 		}
 		out := failed(read.err, token)
-		out.deleted = deleted
+		out.gone, out.deleted = true, deleted
 		return out, nil
 	case read.err != nil:
 		return classified(read.err, token)
@@ -160,7 +163,11 @@ func describe(cred source.Credential, known *source.Token) *tokenOutcome {
 // failed is the outcome of a failure that has a reason.
 func failed(err error, token *tokenOutcome) outcome {
 	reason, _ := reasonOf(err)
-	return outcome{reason: reason, message: err.Error(), token: token, recheck: slowRecheck}
+	recheck := slowRecheck
+	if is[*target.RefusedError](err) {
+		recheck = refusedRecheck
+	}
+	return outcome{reason: reason, message: err.Error(), token: token, recheck: recheck}
 }
 
 // classified sorts failures: those that have a reason are an outcome, the API server's are errors.

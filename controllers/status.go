@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,17 +23,17 @@ import (
 // report writes what a look at an object came to: into status, once and only if a reader would act on the difference, and into
 // events where something turned. It decides when to look again.
 func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, out outcome) (ctrl.Result, error) {
-	generation := obj.Generation
+	// What was done is told even if the operator is being stopped: the next process finds all in order, and has nothing to tell.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
+	defer cancel()
+	uid, generation := obj.UID, obj.Generation
 	for {
 		now := metav1.NewTime(r.clock.Now().Truncate(time.Second))
 		before := obj.DeepCopy()
 		r.setReady(obj, out, now)
 		r.setToken(obj, out.token, now)
 		obj.Status.LastHandledRefresh = obj.Annotations[stv1.RefreshAnnotation]
-		var err error
-		if r.worthWriting(before, obj, now) {
-			err = r.client.Status().Patch(ctx, obj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		}
+		err := r.writeStatus(ctx, before, obj, out, now)
 		if err == nil {
 			// Events follow the status that tells the same: a look that fails before it is told once more, one after it is not
 			// told twice.
@@ -45,10 +47,28 @@ func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, o
 		if err := r.live.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
-		if obj.Generation != generation {
-			return ctrl.Result{}, nil // another spec: its own event is on its way
+		if obj.UID != uid || obj.Generation != generation {
+			return ctrl.Result{}, nil // another object or spec: its own event is on its way
 		}
 	}
+}
+
+// reportTimeout limits how long a report may take, retries included.
+const reportTimeout = 10 * time.Second
+
+// writeStatus writes what a reader would act on, and tries again while the API server cannot be reached.
+func (r *reconciler) writeStatus(ctx context.Context, before, obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) error {
+	if !worthWriting(before, obj, out, now) {
+		return nil
+	}
+	worthAnotherTry := func(err error) bool {
+		return !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && ctx.Err() == nil
+	}
+	wanted := obj.DeepCopy()
+	return retry.OnError(retry.DefaultBackoff, worthAnotherTry, func() error {
+		wanted.DeepCopyInto(obj) // a failed patch leaves its traces
+		return r.client.Status().Patch(ctx, obj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	})
 }
 
 func (r *reconciler) setReady(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) {
@@ -65,8 +85,9 @@ func (r *reconciler) setReady(obj *stv1.ServiceTokenSecret, out outcome, now met
 	if out.keys != nil {
 		obj.Status.Secrets = out.keys
 		obj.Status.Target = targetName(obj)
+		obj.Status.SyncedGeneration = obj.Generation
 	}
-	if out.deleted {
+	if out.gone {
 		obj.Status.Secrets = nil
 	}
 	if changed || out.written.Changed || out.deleted {
@@ -141,9 +162,9 @@ func (r *reconciler) setUsage(obj *stv1.ServiceTokenSecret, token *tokenOutcome,
 	}
 }
 
-// worthWriting says whether a reader of status would act on the difference, or its counts are an hour old.
-func (r *reconciler) worthWriting(before, obj *stv1.ServiceTokenSecret, now metav1.Time) bool {
-	if u := before.Status.Usage; u != nil && obj.Status.Usage != nil && now.Sub(u.Time.Time) >= usageAge {
+// worthWriting says whether a reader of status would act on the difference, or new counts replace some that are an hour old.
+func worthWriting(before, obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) bool {
+	if u := before.Status.Usage; u != nil && out.token != nil && now.Sub(u.Time.Time) >= usageAge {
 		return true
 	}
 	return !equality.Semantic.DeepEqual(lasting(before.Status), lasting(obj.Status))
@@ -172,7 +193,7 @@ func (r *reconciler) nextLook(obj *stv1.ServiceTokenSecret, out outcome, now met
 	if out.token == nil {
 		return next
 	}
-	sooner(usageAge)
+	sooner(wait.Jitter(usageAge, 0.2)) // objects that were synced together are not to be written together each hour
 	if at := out.token.expiresAt; at != nil {
 		left := at.Sub(now.Time)
 		sooner(left - obj.Spec.Rotation.WarnBeforeExpiry.Duration)
@@ -190,16 +211,23 @@ func syncedMessage(obj *stv1.ServiceTokenSecret, keys int) string {
 }
 
 func setCondition(obj *stv1.ServiceTokenSecret, kind string, status metav1.ConditionStatus, reason, message string, now metav1.Time) (changed bool) {
-	const longest = 1024 // a condition is for people; the API server takes 32 KiB
-	if len(message) > longest {
-		message = strings.ToValidUTF8(message[:longest], "") + "…"
-	}
+	message = cut(message)
 	before := meta.FindStatusCondition(obj.Status.Conditions, kind)
 	changed = before == nil || before.Status != status || before.Reason != reason || before.Message != message
 	meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: obj.Generation, LastTransitionTime: now,
 	})
 	return changed
+}
+
+// cut shortens a message to the 1,024 bytes that the API server takes for an event's; a condition could be longer, but says the
+// same.
+func cut(message string) string {
+	const longest, mark = 1024, "…"
+	if len(message) <= longest {
+		return message
+	}
+	return strings.ToValidUTF8(message[:longest-len(mark)], "") + mark
 }
 
 // spell says how far away an expiry is, as kubectl says how old things are.

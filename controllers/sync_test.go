@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -253,6 +255,54 @@ func TestDeletionPolicyDeletesOnlyWhatIsConfirmedGone(t *testing.T) {
 	w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"A": "again"}))
 }
 
+func TestDeletionPolicySparesTheSecretFromATypo(t *testing.T) {
+	w := newWorld(t)
+	w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.Target.DeletionPolicy = stv1.DeletionPolicyDelete })
+	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Sources[0].Path = "/shpo" })
+	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonPathNotFound))
+	w.Expect(w.data("shop-env")()).To(HaveLen(2), "this source was never there")
+}
+
+func TestAnotherTargetLeavesTheOneBefore(t *testing.T) {
+	w := newWorld(t)
+	w.synced()
+	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Target.Name = "another" })
+	w.Eventually(w.data("another")).Should(HaveLen(2))
+	w.Eventually(w.events("shop")).Should(And(HaveKeyWithValue(stv1.ReasonTargetLeft, 1), HaveKeyWithValue(stv1.ReasonUpdated, 1), Not(HaveKey(stv1.ReasonHealed))))
+	w.Expect(w.data("shop-env")()).To(HaveLen(2))
+	w.Expect(w.get("shop").Status.Target).To(Equal("another"))
+}
+
+func TestAWriteThatTheAPIServerRefusesIsSaid(t *testing.T) {
+	w := newWorld(t)
+	w.synced()
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
+	policy.Spec.MatchConstraints = &admissionv1.MatchResources{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.ns}},
+		ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Update},
+			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"secrets"}},
+		}}},
+	}
+	policy.Spec.Validations = []admissionv1.Validation{{Expression: "false"}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
+	binding.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: w.ns, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}}
+	w.Expect(w.client.Create(w.ctx, policy)).To(Succeed())
+	w.Expect(w.client.Create(w.ctx, binding)).To(Succeed())
+	t.Cleanup(func() {
+		_ = w.client.Delete(context.Background(), binding)
+		_ = w.client.Delete(context.Background(), policy)
+	})
+	w.Eventually(func() error { // until the policy acts
+		return w.client.Update(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}}, client.DryRunAll)
+	}).Should(MatchError(ContainSubstring("denied")))
+	w.project.Put("prod", "/shop", "A", "changed")
+	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTargetConflict))
+	w.Expect(w.message("shop")).To(ContainSubstring("the API server refused the write"))
+	w.Eventually(w.events("shop")).Should(HaveKey(stv1.ReasonTargetConflict))
+	w.Expect(w.data("shop-env")()).To(HaveKeyWithValue("A", "alpha"))
+}
+
 func TestCreationPolicies(t *testing.T) {
 	t.Run("Owner", func(t *testing.T) {
 		w := newWorld(t)
@@ -292,6 +342,9 @@ func TestCreationPolicies(t *testing.T) {
 		w.Expect(w.client.Update(w.ctx, secret)).To(Succeed())
 		w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"A": "alpha", "B": "beta"}))
 		w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSynced))
+		secret, err = w.secret("shop-env")
+		w.Expect(err).NotTo(HaveOccurred())
+		w.Expect(secret.Annotations).NotTo(HaveKey("servicetoken.io/adopt"), "it allows one taking over")
 	})
 	t.Run("adopting equal bytes writes nothing", func(t *testing.T) {
 		w := newWorld(t)

@@ -9,13 +9,11 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -111,7 +109,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	if o.Metrics != nil {
-		if err := o.Metrics.Register(newCollector(mgr.GetClient(), r.ledger.Count)); err != nil {
+		if err := o.Metrics.Register(newCollector(mgr.GetClient(), r.ledger)); err != nil {
 			return err
 		}
 	}
@@ -123,8 +121,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("servicetokensecret").
 		WithOptions(controller.Options{MaxConcurrentReconciles: o.Workers}).
-		// The objects themselves: a new spec, or an annotation that asks for a fetch; not their own status.
-		For(&stv1.ServiceTokenSecret{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		// The objects themselves: a new spec, an annotation that asks for a fetch, and their own status too: what was decided by an
+		// older version of the object is looked at once more, which costs no request when it was right.
+		For(&stv1.ServiceTokenSecret{}).
 		// The Secrets that were written: somebody may have changed or deleted one.
 		WatchesRawSource(ctrlsource.Kind(managed, &corev1.Secret{}, handler.TypedEnqueueRequestsFromMapFunc(
 			func(ctx context.Context, s *corev1.Secret) []reconcile.Request {
@@ -133,6 +132,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		// All other Secrets, by metadata: one may hold a token or a CA bundle that was rotated, or stand where one is to be written.
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(
 			func(ctx context.Context, s client.Object) []reconcile.Request {
+				r.inputs.changed("Secret", s)
 				reqs := r.find(ctx, s.GetNamespace(), indexInputs, "Secret/"+s.GetName())
 				if s.GetLabels()[target.ManagedByLabel] != target.ManagedByValue {
 					reqs = append(reqs, r.find(ctx, s.GetNamespace(), indexTarget, s.GetName())...)
@@ -142,6 +142,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		// ConfigMaps, by metadata: one may hold a CA bundle.
 		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(
 			func(ctx context.Context, c client.Object) []reconcile.Request {
+				r.inputs.changed("ConfigMap", c)
 				return r.find(ctx, c.GetNamespace(), indexInputs, "ConfigMap/"+c.GetName())
 			})).
 		// The pool and the ledger: what an object reads has changed or could not be read, or its token was used often.

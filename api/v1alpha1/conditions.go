@@ -47,7 +47,7 @@ const (
 	ReasonKeyConflict = "KeyConflict"
 	// ReasonTemplateFailed: the data does not make the Secret that the object describes.
 	ReasonTemplateFailed = "TemplateFailed"
-	// ReasonTargetConflict: the target Secret is not ours to write, or cannot be changed.
+	// ReasonTargetConflict: the target Secret is not ours to write, cannot be changed, or the API server refuses the write.
 	ReasonTargetConflict = "TargetConflict"
 	// ReasonTargetTooLarge: the data is larger than a Kubernetes Secret may be.
 	ReasonTargetTooLarge = "TargetTooLarge"
@@ -83,6 +83,8 @@ const (
 	ReasonUpdated = "Updated"
 	// ReasonTokenRotated: another token is in use.
 	ReasonTokenRotated = "TokenRotated"
+	// ReasonTargetLeft: spec.target.name is another now; the Secret of the old name stays as it was.
+	ReasonTargetLeft = "TargetLeft"
 	// ReasonTargetDeleted: the target Secret was deleted, as spec.target.deletionPolicy asks for.
 	ReasonTargetDeleted = "TargetDeleted"
 )

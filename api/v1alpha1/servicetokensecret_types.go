@@ -89,8 +89,8 @@ type ServiceTokenSecretSpec struct {
 	// +kubebuilder:default={}
 	Target Target `json:"target,omitzero"`
 
-	// Whether a source that exists and holds nothing is written as such. When false, the target stays as it was and the
-	// reason is SourceEmpty.
+	// Whether sources may exist and hold nothing. When false, a single empty source leaves the target as it was, and the reason is
+	// SourceEmpty.
 	// +optional
 	AllowEmpty bool `json:"allowEmpty,omitempty"`
 
@@ -225,8 +225,8 @@ type Target struct {
 	// +kubebuilder:default=Owner
 	CreationPolicy CreationPolicy `json:"creationPolicy,omitempty"`
 
-	// What happens to the Secret when every source is confirmed gone: its environment or folder answers not found, not merely
-	// empty. Retain: it stays as it was. Delete: it is deleted (Merge: the keys set here are removed).
+	// What happens to the Secret when every source, having been there, is confirmed gone: its environment or folder answers not
+	// found, not merely empty. Retain: it stays as it was. Delete: it is deleted (Merge: the keys set here are removed).
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -311,6 +311,11 @@ type ServiceTokenSecretStatus struct {
 	// Name of the Secret last written.
 	// +optional
 	Target string `json:"target,omitempty"`
+
+	// Generation of the spec for which the Secret was last right. With target.deletionPolicy Delete, only sources of this spec can
+	// be gone: others may never have been there.
+	// +optional
+	SyncedGeneration int64 `json:"syncedGeneration,omitempty"`
 
 	// Number of keys that the operator keeps in the target Secret.
 	// +optional

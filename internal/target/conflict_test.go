@@ -109,7 +109,7 @@ func TestAdoptionOfOtherBytesTakesTheSecretOver(t *testing.T) {
 			secret := w.secret()
 			g.Expect(secret.Data).To(Equal(d.Data))
 			g.Expect(secret.Labels).To(Equal(map[string]string{"their": "own", ManagedByLabel: ManagedByValue}))
-			g.Expect(secret.Annotations).To(Equal(map[string]string{"their": "own", AdoptAnnotation: "true", OwnerAnnotation: "shop"}))
+			g.Expect(secret.Annotations).To(Equal(map[string]string{"their": "own", OwnerAnnotation: "shop"}), "the permission is used up")
 			if tc.policy == Owner {
 				g.Expect(metav1.GetControllerOf(secret)).To(HaveValue(Equal(controllerRef(shop()))))
 			} else {

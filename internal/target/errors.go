@@ -49,23 +49,41 @@ func (e *InvalidError) Error() string {
 	for _, f := range e.Fields {
 		fields = append(fields, f.Path+": "+f.Reason)
 	}
-	if len(fields) == 0 {
-		return fmt.Sprintf("the API server refused Secret %s as invalid", e.Secret)
-	}
 	return fmt.Sprintf("the API server refused Secret %s as invalid: %s", e.Secret, strings.Join(fields, ", "))
 }
 
-// writeError wraps the API server's answer to a write.
+// RefusedError says that the API server does not let the operator write the Secret: by its roles, a quota or an admission
+// policy. It does not wrap the server's error, whose message is whoever's who refused.
+type RefusedError struct {
+	Secret types.NamespacedName
+	Reason string // of the API server, such as Forbidden
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("the API server refused the write of Secret %s (%s): its log, the admission policies, quotas and the operator's roles tell why", e.Secret, e.Reason)
+}
+
+// writeError sorts the API server's answers to a write: what it found wrong with the Secret, what it does not allow, and what is
+// worth trying again.
 func writeError(doing string, secret types.NamespacedName, err error) error {
 	var status apierrors.APIStatus
-	if !apierrors.IsInvalid(err) || !errors.As(err, &status) {
+	if !errors.As(err, &status) {
 		return fmt.Errorf("%s Secret %s: %w", doing, secret, err)
 	}
 	invalid := &InvalidError{Secret: secret}
-	if details := status.Status().Details; details != nil {
+	if details := status.Status().Details; details != nil && apierrors.IsInvalid(err) {
 		for _, cause := range details.Causes {
-			invalid.Fields = append(invalid.Fields, InvalidField{Path: cause.Field, Reason: string(cause.Type)})
+			if cause.Field != "" {
+				invalid.Fields = append(invalid.Fields, InvalidField{Path: cause.Field, Reason: string(cause.Type)})
+			}
 		}
 	}
-	return invalid
+	switch {
+	case len(invalid.Fields) > 0:
+		return invalid
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
+		return &RefusedError{Secret: secret, Reason: string(apierrors.ReasonForError(err))}
+	}
+	return fmt.Errorf("%s Secret %s: %w", doing, secret, err)
 }

@@ -28,7 +28,8 @@ const (
 	ManagedByValue = "service-token-operator"
 	// OwnerAnnotation names the object, in the same namespace, whose data the Secret holds.
 	OwnerAnnotation = "servicetoken.io/owned-by"
-	// AdoptAnnotation, set to "true" by a user, allows the operator to take a Secret over.
+	// AdoptAnnotation, set to "true" by a user, allows the operator to take a Secret over, once: the write that does so removes it,
+	// or two objects that want the same Secret would take it from each other for ever.
 	AdoptAnnotation = "servicetoken.io/adopt"
 
 	// fieldManager is the name of our writes in the Secrets' managedFields. A Merge has one of its own (mergeManager).
@@ -168,6 +169,9 @@ func (w *Writer) applyLive(ctx context.Context, d Desired) (Result, error) {
 
 	secret := live.DeepCopy()
 	changed := shape(secret, d)
+	if !ours {
+		delete(secret.Annotations, AdoptAnnotation)
+	}
 	if !changed && len(keys) == 0 {
 		return Result{}, nil // the cache lags behind our own write
 	}

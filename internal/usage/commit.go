@@ -184,6 +184,9 @@ func (l *Ledger) propose() (*corev1.ConfigMap, map[string]reservation) {
 	}
 	now := l.clock.Now()
 	next := l.stored.DeepCopy()
+	if len(next.Data) > maxMarks {
+		l.evict(next, need)
+	}
 	planned := map[string]reservation{}
 	for id, a := range l.accounts {
 		if a.corrupt != nil {
@@ -199,6 +202,18 @@ func (l *Ledger) propose() (*corev1.ConfigMap, map[string]reservation) {
 		}
 	}
 	return next, planned
+}
+
+// evict takes the marks of tokens that nobody watches out of a ConfigMap that gets too large to be stored: they would start from
+// zero if they were used again, where otherwise no token could be used at all. The caller holds the lock.
+func (l *Ledger) evict(next *corev1.ConfigMap, need map[string]int64) {
+	for id := range next.Data {
+		a := l.accounts[id]
+		if tokenID.MatchString(id) && need[id] == 0 && (a == nil || len(a.thresholds) == 0) {
+			delete(next.Data, id)
+			delete(l.accounts, id)
+		}
+	}
 }
 
 // serve answers those whose token's account can cover them, or whose entry is corrupt, and drops those who left. The

@@ -32,6 +32,10 @@ const (
 	DefaultThreshold int64 = 1 << 32
 )
 
+// maxMarks is how many tokens the ConfigMap holds before those that no object uses any more are dropped. A mark takes about 50
+// bytes of the 1 MiB that the API server stores.
+const maxMarks = 16_000
+
 // ErrStopped is what Use answers when the ledger has given back its reservations and covers nothing any more.
 var ErrStopped = errors.New("the usage ledger has stopped")
 

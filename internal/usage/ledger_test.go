@@ -46,6 +46,21 @@ func TestUsesAreStoredBeforeTheyHappen(t *testing.T) {
 	g.Expect(crashed.Count(tokenA)).To(BeNumerically("<=", 1024+2048))
 }
 
+func TestMarksOfForgottenTokensMakeRoomBeforeTheConfigMapIsFull(t *testing.T) {
+	g := NewWithT(t)
+	old := map[string]string{tokenA: "70", tokenB: "80", "note": "by hand"}
+	for i := range maxMarks {
+		old[fmt.Sprintf("%024x", i)] = "1"
+	}
+	c := newCluster(marksMap(old))
+	l := c.ledger(Options{})
+	l.Watch("shop", tokenA, 20)
+	spend(t, l, tokenA, 1)
+	g.Expect(c.marks(t)).To(Equal(map[string]string{tokenA: "71", "note": "by hand"}))
+	spend(t, l, tokenB, 1)
+	g.Expect(l.Count(tokenB)).To(BeEquivalentTo(1), "nobody watched it, so it starts anew")
+}
+
 func TestAGracefulStopGivesBackWhatWasNotUsed(t *testing.T) {
 	g := NewWithT(t)
 	c := newCluster(marksMap(map[string]string{tokenB: "7", "note": "by hand"}))
