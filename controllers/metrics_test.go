@@ -70,7 +70,9 @@ func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 		t.Errorf("%d series before the marks were read", n)
 	}
 	failing := interceptor.NewClient(c, interceptor.Funcs{
-		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return errors.New("no cache") },
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("no cache")
+		},
 	})
 	if n := testutil.CollectAndCount(newCollector(failing, uses{})); n != 0 {
 		t.Errorf("%d series without a cache", n)

@@ -3,6 +3,10 @@ package controllers
 import (
 	"fmt"
 	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/compose"
@@ -13,6 +17,7 @@ import (
 type reading struct {
 	token   *source.Token
 	pending bool  // something is being read for the first time
+	graced  bool  // or could not be, and that is not told yet
 	err     error // why there is no data; it has a reason
 	gone    bool  // err is that every source is confirmed not to exist
 	data    map[string][]byte
@@ -39,6 +44,8 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 	known := r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, places...)
 	if len(places) == 0 {
 		switch {
+		case source.Transient(known.TokenErr) && known.Token == nil && r.grace(obj) > 0:
+			return reading{pending: true, graced: true}
 		case known.TokenErr != nil:
 			return reading{token: known.Token, err: known.TokenErr}
 		case known.Token == nil:
@@ -62,6 +69,8 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 			missing++
 		}
 		switch {
+		case source.Transient(result.Err) && result.Snapshot == nil && r.grace(obj) > 0:
+			out.pending, out.graced = true, true
 		case result.Err != nil:
 			if out.err == nil {
 				out.err = result.Err
@@ -78,7 +87,7 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 	}
 	out.gone = missing == len(places)
 	if out.err != nil {
-		out.pending = false // what is known to be wrong need not wait for the rest
+		out.pending, out.graced = false, false // what is known to be wrong need not wait for the rest
 		if obj.Generation != obj.Status.ObservedGeneration {
 			r.pool.Keep(owner, placeSet(places)) // what the spec before asked for may take long to be left otherwise
 		}
@@ -139,6 +148,19 @@ func composeSecrets(in []source.Secret) []compose.Secret {
 		out[i] = compose.Secret{Name: s.Name, Value: s.Value, Path: s.Path}
 	}
 	return out
+}
+
+// startGrace is how long a process that has just become the leader keeps to itself that the server does not answer or lets it wait,
+// where status says that all is well: one lost packet, or a rate limit that the process before used up, is no reason to change ten
+// thousand statuses twice. It is longer than a rate limit's window.
+const startGrace = 90 * time.Second
+
+// grace is how much of startGrace is left for an object that is Ready.
+func (r *reconciler) grace(obj *stv1.ServiceTokenSecret) time.Duration {
+	if ready := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != obj.Generation {
+		return 0
+	}
+	return startGrace - r.clock.Since(r.started)
 }
 
 // specPlaces are the places that the object names, in order.

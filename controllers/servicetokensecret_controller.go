@@ -47,6 +47,7 @@ type reconciler struct {
 	targets  *target.Writer
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
+	started  time.Time // set before the first look
 }
 
 // Reconcile looks at one object once. It never waits for a server: what has to be fetched first is fetched by the pool, which
@@ -122,6 +123,8 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 	read := r.read(obj, owner, cred)
 	token := describe(cred, read.token)
 	switch {
+	case read.graced:
+		return outcome{recheck: r.grace(obj)}, nil
 	case read.pending:
 		never := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady) == nil
 		if never && !cred.Server.PacedUntil().IsZero() && r.clock.Since(obj.CreationTimestamp.Time) > pendingRecheck {

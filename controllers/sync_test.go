@@ -178,6 +178,26 @@ func TestRestartWritesNothing(t *testing.T) {
 	}
 }
 
+func TestRestartKeepsAFailureThatPassesToItself(t *testing.T) {
+	for name, fault := range map[string]devserver.Fault{
+		"the server fails once":     {Status: 500, Times: 1},
+		"the rate limit is used up": {Status: 429, RetryAfter: time.Second, Times: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.synced()
+			w.stop()
+			status := w.get("shop").ResourceVersion
+			w.infisical.ResetLog()
+			w.infisical.SetFault(fault)
+			w.start()
+			w.Eventually(func() int { return w.infisical.Count("/api/v3/secrets", "") }).Should(BeNumerically(">", 0))
+			w.Consistently(func() string { return w.get("shop").ResourceVersion }, "1s").Should(Equal(status))
+			w.Expect(w.events("shop")()).To(Equal(map[string]int{stv1.ReasonSynced: 1}))
+		})
+	}
+}
+
 func TestIdleWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.synced()

@@ -147,7 +147,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			})).
 		// The pool and the ledger: what an object reads has changed or could not be read, or its token was used often.
 		WatchesRawSource(ctrlsource.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			queue = q
+			queue, r.started = q, r.clock.Now()
 			return nil
 		})).
 		Complete(r)
