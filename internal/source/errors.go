@@ -88,14 +88,18 @@ func paceOf(err error) pace {
 	if _, ok := errors.AsType[*ScopeError](err); ok {
 		return paceSlow
 	}
-	if api, ok := errors.AsType[*infisical.Error](err); ok && !api.Transient() {
-		return paceSlow
+	switch infisical.KindOf(err) {
+	case infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound, infisical.KindPermissionDenied,
+		infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindValidation, infisical.KindNoServerKey,
+		infisical.KindWrongPlace, infisical.KindValueHidden, infisical.KindHostNotAllowed, infisical.KindBadCABundle:
+		return paceSlow // verdicts of the server, or of our own settings
 	}
 	for _, lasting := range []error{ErrNoRead, ErrProjectVersion, ErrClientNeedsKey, ErrProjectKey} {
 		if errors.Is(err, lasting) {
 			return paceSlow
 		}
 	}
+	// What is left heals by itself, or may: an ingress says "404 page not found" while the server behind it is being replaced.
 	return paceRetry
 }
 

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
@@ -17,11 +18,14 @@ type reader struct {
 	last *Snapshot // the last good answer
 	etag string    // of that answer
 	from *Token    // the description it was read under: another one may mean another endpoint or key, so a whole answer
+
+	outdated <-chan struct{} // closed when the session has told something else since it was last asked
 }
 
 // read makes one attempt. Errors: *infisical.Error and those of this package.
 func (r *reader) read(ctx context.Context) (*Snapshot, error) {
-	token, err := r.session.first(ctx)
+	token, news, err := r.session.first(ctx)
+	r.outdated = news
 	if err != nil && (token == nil || !Transient(err)) {
 		return nil, err
 	}
@@ -30,19 +34,20 @@ func (r *reader) read(ctx context.Context) (*Snapshot, error) {
 		return snapshot, err
 	}
 	// The token, its project or its key may not be what they were. If they are not, this is how it is known.
-	again, renewErr := r.session.renewed(ctx, sessionRecheck)
+	again, news, renewErr := r.session.renewed(ctx, sessionRecheck)
+	r.outdated = news
 	if renewErr != nil {
 		return nil, renewErr
 	}
 	if again == token {
-		return nil, err
+		return nil, token.explain(err, r.session.clock.Now())
 	}
 	return r.readWith(ctx, again)
 }
 
 // doubtful says whether a new description of the token could change the outcome, or explain it better.
 func doubtful(err error) bool {
-	if err != nil && paceOf(err) == paceInterval {
+	if err != nil && paceOf(err) == paceInterval || errors.Is(err, ErrProjectKey) {
 		return true
 	}
 	switch infisical.KindOf(err) {
@@ -98,20 +103,16 @@ func (r *reader) readWith(ctx context.Context, token *Token) (*Snapshot, error) 
 
 // decryptsHere chooses the endpoint: true for the encrypted one, false for the server-decrypted ones.
 func (r *reader) decryptsHere(token *Token) (bool, error) {
-	switch r.Decryption {
-	case Server:
+	possible := token.ProjectVersion < 3 && token.hasKey
+	switch {
+	case r.Decryption == Server || r.Decryption == Auto && !possible:
 		return false, nil
-	case Client:
-		switch {
-		case token.ProjectVersion >= 3:
-			return false, ErrProjectVersion
-		case !token.hasKey:
-			return false, ErrClientNeedsKey
-		}
-		return true, nil
-	default:
-		return token.ProjectVersion < 3 && token.hasKey, nil
+	case token.ProjectVersion >= 3:
+		return false, ErrProjectVersion
+	case !token.hasKey:
+		return false, ErrClientNeedsKey
 	}
+	return true, token.keyErr
 }
 
 func (r *reader) encrypted(ctx context.Context, token *Token, query infisical.Query, etag string) (*Snapshot, string, error) {

@@ -17,33 +17,40 @@ const (
 	retryMax = 5 * time.Minute
 	// slowPace is how often something that only a person can mend is looked at again.
 	slowPace = 10 * time.Minute
-	// tolerated is how many failures in a row of the kind that heals by itself are kept from readers who have a good value:
-	// one lost packet is no reason to change ten thousand statuses.
+	// tolerated is how many failures in a row of the kind that heals by itself are kept from readers, unless a poller says
+	// otherwise: one lost packet is no reason to change ten thousand statuses.
 	tolerated = 1
 )
 
 // A poller calls fetch again and again, keeps the last good value, and tells when what its readers see has changed.
 type poller[T any] struct {
-	clock    clock.Clock
-	random   func() float64                   // [0,1)
-	fetch    func(context.Context) (T, error) // makes one attempt
-	same     func(a, b T) bool                // whether readers can tell a from b
-	interval func() time.Duration             // between good attempts
-	changed  func()                           // called, outside of locks, when read answers differently than before
-	poked    chan struct{}                    // capacity 1
+	clock     clock.Clock
+	random    func() float64                   // [0,1)
+	fetch     func(context.Context) (T, error) // makes one attempt
+	same      func(a, b T) bool                // whether readers can tell a from b
+	interval  func() time.Duration             // between good attempts
+	changed   func()                           // called, outside of locks, when read answers differently than before
+	outdated  func() <-chan struct{}           // closed when what the last attempt relied on has changed: time for another
+	tolerated int
+	poked     chan struct{} // capacity 1
 
 	mu       sync.Mutex
 	value    T
 	good     bool          // value holds something that was fetched
 	told     error         // what readers are told; nil while value is current
 	last     error         // what the last attempt ended with
-	failures int           // in a row
+	failures int           // in a row, of the kind that heals by itself
 	finished time.Time     // of the last attempt; zero before the first
+	underWay bool          // an attempt is, or the first is about to be
 	attempt  chan struct{} // closed when the attempt under way, or else the next one, is over
+	news     chan struct{} // closed when read answers differently than it does now
 }
 
 func newPoller[T any](c clock.Clock, random func() float64) *poller[T] {
-	return &poller[T]{clock: c, random: random, poked: make(chan struct{}, 1), attempt: make(chan struct{})}
+	return &poller[T]{
+		clock: c, random: random, outdated: func() <-chan struct{} { return nil }, tolerated: tolerated,
+		poked: make(chan struct{}, 1), underWay: true, attempt: make(chan struct{}), news: make(chan struct{}),
+	}
 }
 
 // read returns the last good value, if there is one, and the failure that readers are to know of. Neither means: not yet.
@@ -53,7 +60,7 @@ func (p *poller[T]) read() (value T, good bool, err error) {
 	return p.value, p.good, p.told
 }
 
-// poke makes the next attempt start now.
+// poke makes another attempt start now, or after the one under way.
 func (p *poller[T]) poke() {
 	select {
 	case p.poked <- struct{}{}:
@@ -61,35 +68,45 @@ func (p *poller[T]) poke() {
 	}
 }
 
-// first waits for the first attempt to end, and returns what the last one ended with.
-func (p *poller[T]) first(ctx context.Context) (T, error) {
+// hurry is poke, for an interval that became shorter: an attempt that is under way will wait no longer than that anyway.
+func (p *poller[T]) hurry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.underWay {
+		p.poke()
+	}
+}
+
+// first waits for the first attempt to end, and returns what the last one ended with. news is closed when read has
+// answered differently since.
+func (p *poller[T]) first(ctx context.Context) (value T, news <-chan struct{}, err error) {
 	return p.await(ctx, func(finished time.Time) bool { return !finished.IsZero() })
 }
 
-// renewed is what an attempt ended with that is not older than maxAge; when there is none it pokes, and waits for it.
-func (p *poller[T]) renewed(ctx context.Context, maxAge time.Duration) (T, error) {
+// renewed is what an attempt ended with that is not older than maxAge; when there is none it waits for one. However many
+// wait, it is one.
+func (p *poller[T]) renewed(ctx context.Context, maxAge time.Duration) (value T, news <-chan struct{}, err error) {
 	oldest := p.clock.Now().Add(-maxAge)
 	recent := func(finished time.Time) bool { return finished.After(oldest) }
 	p.mu.Lock()
-	stale := !p.finished.IsZero() && !recent(p.finished) // before the first attempt has ended, it is under way
-	p.mu.Unlock()
-	if stale {
+	if !p.underWay && !recent(p.finished) {
 		p.poke()
 	}
+	p.mu.Unlock()
 	return p.await(ctx, recent)
 }
 
-func (p *poller[T]) await(ctx context.Context, enough func(finished time.Time) bool) (T, error) {
+func (p *poller[T]) await(ctx context.Context, enough func(finished time.Time) bool) (T, <-chan struct{}, error) {
 	for {
 		p.mu.Lock()
-		value, last, finished, attempt := p.value, p.last, p.finished, p.attempt
+		value, last, finished, attempt, news := p.value, p.last, p.finished, p.attempt, p.news
 		p.mu.Unlock()
 		if enough(finished) {
-			return value, last
+			return value, news, last
 		}
 		select {
 		case <-ctx.Done():
-			return value, ctx.Err()
+			return value, news, ctx.Err()
 		case <-attempt:
 		}
 	}
@@ -97,7 +114,8 @@ func (p *poller[T]) await(ctx context.Context, enough func(finished time.Time) b
 
 // run polls until ctx ends.
 func (p *poller[T]) run(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
+		p.begin()
 		value, err := p.fetch(ctx)
 		if ctx.Err() != nil {
 			return
@@ -109,26 +127,46 @@ func (p *poller[T]) run(ctx context.Context) {
 		timer := p.clock.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return
 		case <-p.poked:
-			timer.Stop()
+		case <-p.outdated():
 		case <-timer.C():
 		}
+		timer.Stop()
+	}
+}
+
+// begin starts an attempt, which is what all who poked before it asked for.
+func (p *poller[T]) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.underWay = true
+	select {
+	case <-p.poked:
+	default:
 	}
 }
 
 // settle takes in what an attempt ended with. It returns how long to wait for the next one, and whether readers see a change.
 func (p *poller[T]) settle(value T, err error) (wait time.Duration, changed bool) {
-	interval := p.interval() // takes its owner's lock, under which read is called: never both at once
+	changed, failures := p.take(value, err)
+	// Asked for when the attempt is not under way any more, as hurry relies on, and without p.mu, as it takes its owner's
+	// lock, under which read is called.
+	wait = p.interval()
+	if err != nil {
+		switch paceOf(err) {
+		case paceInterval:
+		case paceSlow:
+			wait = slowPace
+		case paceRetry:
+			wait = max(min(retryMin<<min(failures-1, 16), retryMax), retryAfter(err))
+		}
+	}
+	return p.spread(wait), changed
+}
+
+func (p *poller[T]) take(value T, err error) (changed bool, failures int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	defer func() {
-		p.finished = p.clock.Now()
-		close(p.attempt)
-		p.attempt = make(chan struct{})
-	}()
-	p.last = err
 	if err == nil {
 		same := p.good && p.same(p.value, value)
 		changed = !same || p.told != nil
@@ -136,23 +174,33 @@ func (p *poller[T]) settle(value T, err error) (wait time.Duration, changed bool
 			p.value, p.good = value, true
 		}
 		p.told, p.failures = nil, 0
-		return p.spread(interval), changed
+	} else {
+		changed = p.fail(err)
 	}
-	p.failures++
-	pace := paceOf(err)
-	if !p.good || p.told != nil || pace != paceRetry || p.failures > tolerated {
-		changed = p.told == nil || p.told.Error() != err.Error()
-		p.told = err
+	p.last, p.finished, p.underWay = err, p.clock.Now(), false
+	close(p.attempt)
+	p.attempt = make(chan struct{})
+	if changed {
+		close(p.news)
+		p.news = make(chan struct{})
 	}
-	switch pace {
-	case paceSlow:
-		return p.spread(slowPace), changed
-	case paceInterval:
-		return p.spread(interval), changed
-	default:
-		backoff := min(retryMin<<min(p.failures-1, 16), retryMax)
-		return p.spread(max(backoff, retryAfter(err))), changed
+	return changed, p.failures
+}
+
+// fail takes in a failure, and says whether readers see a change. p.mu is held.
+func (p *poller[T]) fail(err error) (changed bool) {
+	if paceOf(err) == paceRetry {
+		p.failures++
+		// A good value, and a failure that lasts, are both worth keeping for a while.
+		if (p.good && p.told == nil || p.told != nil && paceOf(p.told) != paceRetry) && p.failures <= p.tolerated {
+			return false
+		}
+	} else {
+		p.failures = 0
 	}
+	changed = p.told == nil || p.told.Error() != err.Error()
+	p.told = err
+	return changed
 }
 
 // spread lengthens d at random, never shortens it: a wait that the server asked for is kept.

@@ -46,6 +46,7 @@ type entry[T any] struct {
 	*poller[T]
 	stop    context.CancelFunc
 	readers map[Owner]time.Duration // the interval each wants
+	pace    time.Duration           // the shortest of them, when the last attempt was over
 }
 
 // subscription is what an owner reads: a token, and places with it.
@@ -94,7 +95,9 @@ func (p *Pool) Start(ctx context.Context) error {
 
 // Close ends all pollers and waits for their requests to end.
 func (p *Pool) Close() {
+	p.mu.Lock() // of two, the other is launch, which must not add to live what is not waited for
 	p.cancel()
+	p.mu.Unlock()
 	p.live.Wait()
 }
 
@@ -105,7 +108,7 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 	defer p.mu.Unlock()
 	sub := p.owners[owner]
 	if sub != nil && sub.cred != cred {
-		p.leave(owner, sub, nil)
+		p.leave(owner, sub)
 		sub = nil
 	}
 	if sub == nil {
@@ -119,11 +122,10 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 	for _, place := range places {
 		e := p.source(Key{Credential: cred, Place: place}, session)
 		sub.places[place] = struct{}{}
-		if before, ok := e.readers[owner]; !ok || before != interval {
-			e.readers[owner] = interval
-			if ok && interval < before {
-				e.poke() // or the shorter interval would begin after the longer one's end
-			}
+		e.readers[owner] = interval
+		if interval < e.pace {
+			e.pace = interval
+			e.hurry() // or the shorter interval would begin after the longer one's end
 		}
 		var result Result
 		result.Snapshot, _, result.Err = e.read()
@@ -137,7 +139,7 @@ func (p *Pool) Keep(owner Owner, places map[Place]struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if sub := p.owners[owner]; sub != nil {
-		p.leave(owner, sub, places)
+		p.keep(owner, sub, places)
 	}
 }
 
@@ -146,7 +148,7 @@ func (p *Pool) Leave(owner Owner) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if sub := p.owners[owner]; sub != nil {
-		p.leave(owner, sub, nil)
+		p.leave(owner, sub)
 	}
 }
 
@@ -164,8 +166,8 @@ func (p *Pool) Refresh(owner Owner) {
 	}
 }
 
-// leave ends the owner's reading of all places but those kept; with none kept, of the token too. p.mu is held.
-func (p *Pool) leave(owner Owner, sub *subscription, kept map[Place]struct{}) {
+// keep ends the owner's reading of all places but those kept. p.mu is held.
+func (p *Pool) keep(owner Owner, sub *subscription, kept map[Place]struct{}) {
 	for place := range sub.places {
 		if _, ok := kept[place]; ok {
 			continue
@@ -176,9 +178,11 @@ func (p *Pool) leave(owner Owner, sub *subscription, kept map[Place]struct{}) {
 			delete(p.sources, key)
 		}
 	}
-	if kept != nil {
-		return
-	}
+}
+
+// leave ends the owner's reading of all places and of the token. p.mu is held.
+func (p *Pool) leave(owner Owner, sub *subscription) {
+	p.keep(owner, sub, nil)
 	delete(p.owners, owner)
 	if p.sessions[sub.cred.session()].leave(owner) {
 		delete(p.sessions, sub.cred.session())
@@ -200,18 +204,7 @@ func (p *Pool) session(cred Credential) *entry[*Token] {
 		return e
 	}
 	e := &entry[*Token]{poller: p.newSession(cred), readers: map[Owner]time.Duration{}}
-	awaited := true // the sources wait for the first description, and read with it without being told
-	e.changed = func() {
-		p.tell(e.readers)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for key, source := range p.sources {
-			if !awaited && key.session() == cred {
-				source.poke()
-			}
-		}
-		awaited = false
-	}
+	e.changed = func() { p.tell(e.readers) } // the sources hear of it by themselves
 	p.sessions[cred] = e
 	e.stop = p.launch(e.run)
 	return e
@@ -222,16 +215,20 @@ func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
 		return e
 	}
 	e := &entry[*Snapshot]{poller: newPoller[*Snapshot](p.clock, p.random), readers: map[Owner]time.Duration{}}
-	e.fetch = (&reader{Key: key, session: session.poller}).read
+	r := &reader{Key: key, session: session.poller}
+	e.fetch = r.read
+	e.outdated = func() <-chan struct{} { return r.outdated }
 	e.same = (*Snapshot).equal
 	e.interval = func() time.Duration {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		shortest := sessionAge
+		e.pace = 0 // with nobody left it is stopped already
 		for _, d := range e.readers {
-			shortest = min(shortest, d)
+			if e.pace == 0 || d < e.pace {
+				e.pace = d
+			}
 		}
-		return shortest
+		return e.pace
 	}
 	e.changed = func() { p.tell(e.readers) }
 	p.sources[key] = e
@@ -252,8 +249,11 @@ func (p *Pool) tell(readers map[Owner]time.Duration) {
 	}
 }
 
+// launch starts a poller, unless the pool is closed. p.mu is held.
 func (p *Pool) launch(run func(context.Context)) context.CancelFunc {
 	ctx, cancel := context.WithCancel(p.ctx)
-	p.live.Go(func() { run(ctx) })
+	if p.ctx.Err() == nil {
+		p.live.Go(func() { run(ctx) })
+	}
 	return cancel
 }

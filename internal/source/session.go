@@ -3,7 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
-	"reflect"
+	"math"
 	"slices"
 	"time"
 
@@ -29,41 +29,47 @@ type Token struct {
 	projectID    string
 	environments []string
 	canRead      bool
-	key          servicetoken.ProjectKey
-	hasKey       bool
-	sealedKey    servicetoken.Sealed // what key was opened from: a new one means a new key
+	hasKey       bool // there is a key to decrypt with, if it opens
+	sealedKey    servicetoken.Sealed
+	key          servicetoken.ProjectKey // what sealedKey opens to,
+	keyErr       error                   // or why it does not: of no concern where the server decrypts
 }
 
 // newSession returns the poller that keeps the description of one token, for all sources read with it.
 func (p *Pool) newSession(cred Credential) *poller[*Token] {
 	s := newPoller[*Token](p.clock, p.random)
+	// A description stays good while the server cannot be asked for a new one. If it is not, that shows where it is used.
+	s.tolerated = math.MaxInt
 	s.interval = func() time.Duration { return sessionAge }
-	s.same = func(a, b *Token) bool { return reflect.DeepEqual(a.visible(), b.visible()) }
+	s.same = (*Token).equal
 	s.fetch = func(ctx context.Context) (*Token, error) {
 		before, _, _ := s.read()
 		token, err := describe(ctx, cred, before)
-		if infisical.KindOf(err) == infisical.KindTokenNotFound && before != nil && before.ExpiresAt != nil && !p.clock.Now().Before(*before.ExpiresAt) {
-			// The server deletes an expired token at its first use and does not know it from then on.
-			return nil, &infisical.Error{Kind: infisical.KindTokenExpired}
-		}
-		return token, err
+		return token, before.explain(err, p.clock.Now())
 	}
 	return s
 }
 
-// visible is what a change of must reach the sources and their readers.
-func (t *Token) visible() any {
-	return struct {
-		A *time.Time
-		B servicetoken.Scopes
-		C int
-		D []string
-		E bool
-		F servicetoken.Sealed
-	}{t.ExpiresAt, t.Scopes, t.ProjectVersion, t.environments, t.canRead, t.sealedKey}
+// equal says whether sources and their readers can tell t from o, another description of the same token. What the key opens
+// to follows from sealedKey.
+func (t *Token) equal(o *Token) bool {
+	sameExpiry := t.ExpiresAt == o.ExpiresAt || t.ExpiresAt != nil && o.ExpiresAt != nil && t.ExpiresAt.Equal(*o.ExpiresAt)
+	return sameExpiry && slices.Equal(t.Scopes, o.Scopes) && t.ProjectVersion == o.ProjectVersion && t.projectID == o.projectID &&
+		slices.Equal(t.environments, o.environments) && t.canRead == o.canRead && t.hasKey == o.hasKey && t.sealedKey == o.sealedKey
 }
 
-// describe asks the server what a token is. It opens the project key unless before holds it already.
+// explain makes one error of the two with which the server answers to an expired token: it says so once, deletes the token,
+// and does not know it from then on. t is the token as it was described last, or nil.
+func (t *Token) explain(err error, now time.Time) error {
+	kind := infisical.KindOf(err)
+	known := t != nil && t.ExpiresAt != nil && !now.Before(*t.ExpiresAt)
+	if kind == infisical.KindTokenExpired || kind == infisical.KindTokenNotFound && known {
+		return &infisical.Error{Kind: infisical.KindTokenExpired}
+	}
+	return err
+}
+
+// describe asks the server what a token is. It opens the project key unless before did already.
 func describe(ctx context.Context, cred Credential, before *Token) (*Token, error) {
 	info, err := cred.Server.ServiceToken(ctx, cred.Token)
 	if err != nil {
@@ -73,21 +79,20 @@ func describe(ctx context.Context, cred Credential, before *Token) (*Token, erro
 	if err != nil {
 		return nil, err
 	}
+	slices.Sort(project.Environments) // in any order they are the same
 	t := &Token{
 		ID: cred.Token.ID(), ExpiresAt: info.ExpiresAt, Scopes: info.Scopes, ProjectVersion: project.Version,
 		projectID: info.ProjectID, environments: project.Environments, canRead: slices.Contains(info.Permissions, "read"),
-		sealedKey: info.ProjectKey,
+		sealedKey: info.ProjectKey, hasKey: cred.Token.HasKey() && !info.ProjectKey.IsZero(),
 	}
 	switch {
-	case !cred.Token.HasKey() || info.ProjectKey.IsZero():
-	case before != nil && before.hasKey && before.sealedKey == info.ProjectKey:
-		t.key, t.hasKey = before.key, true
+	case !t.hasKey:
+	case before != nil && before.sealedKey == t.sealedKey:
+		t.key, t.keyErr = before.key, before.keyErr
 	default:
-		key, err := cred.Token.OpenProjectKey(info.ProjectKey)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrProjectKey, err)
+		if t.key, err = cred.Token.OpenProjectKey(t.sealedKey); err != nil {
+			t.keyErr = fmt.Errorf("%w: %w", ErrProjectKey, err)
 		}
-		t.key, t.hasKey = key, true
 	}
 	return t, nil
 }
