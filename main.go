@@ -84,7 +84,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 func (o *options) validate() (zapcore.Level, error) {
 	var level zapcore.Level
 	switch u, err := url.Parse(o.infisicalURL); {
-	case err != nil || u.Host == "":
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
 		return level, errors.New("--infisical-url is not a URL such as https://infisical.example.com")
 	case u.Scheme == "http" && !o.allowHTTP:
 		return level, errors.New("--infisical-url is http, which needs --allow-http")

@@ -3,6 +3,8 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -233,6 +235,34 @@ func TestRefreshAnnotationFetchesAtOnce(t *testing.T) {
 	w.refresh("shop")
 	w.Eventually(w.data("shop-env"), "3s").Should(HaveKeyWithValue("A", "changed"))
 	w.Expect(w.get("shop").Status.LastHandledRefresh).To(Equal(w.get("shop").Annotations[stv1.RefreshAnnotation]))
+}
+
+func TestAServerOfOnesOwnAuthorityIsTrustedThroughTheBundle(t *testing.T) {
+	for _, kind := range []string{"ConfigMap", "Secret"} {
+		t.Run(kind, func(t *testing.T) {
+			w := newWorld(t)
+			server := httptest.NewTLSServer(w.infisical)
+			t.Cleanup(server.Close)
+			w.putToken(w.token())
+			w.object(func(o *stv1.ServiceTokenSecret) { o.Spec.HostURL = server.URL + "/api/" })
+			w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonBackendUnavailable))
+			w.Expect(w.message("shop")).To(ContainSubstring("caBundleRef"))
+
+			w.change("shop", func(o *stv1.ServiceTokenSecret) {
+				o.Spec.TLS = &stv1.TLS{CABundleRef: stv1.CABundleRef{Kind: kind, Name: "ca"}}
+			})
+			w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTokenSecretNotFound))
+			bundle := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+			if kind == "Secret" {
+				w.putSecret("ca", map[string]string{"ca.crt": bundle})
+			} else {
+				cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ca"}, Data: map[string]string{"ca.crt": bundle}}
+				w.Expect(w.client.Create(w.ctx, cm)).To(Succeed())
+			}
+			w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSynced))
+			w.Expect(w.data("shop-env")()).To(HaveLen(2))
+		})
+	}
 }
 
 func TestSuspendStopsReadingAndResumes(t *testing.T) {

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestBadFlagsAreRefusedBeforeAnythingStarts(t *testing.T) {
+	t.Setenv("POD_NAMESPACE", "operators")
+	for args, says := range map[string]string{
+		"--infisical-url=app.infisical.com": "--infisical-url is not a URL",
+		"--infisical-url=ftp://x":           "--infisical-url is not a URL",
+		"--infisical-url=http://x":          "needs --allow-http",
+		"--namespace=":                      "--namespace or POD_NAMESPACE",
+		"--watch-namespaces=a, b":           "--watch-namespaces",
+		"--watch-namespaces=a,,b":           "--watch-namespaces",
+		"--workers=0":                       "--workers",
+		"--request-timeout=0s":              "--request-timeout",
+		"--log-format=xml":                  "--log-format",
+		"--log-level=loud":                  "--log-level",
+		"--unknown":                         "unknown flag",
+	} {
+		if err := run(context.Background(), []string{args}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+func TestGoodFlagsAreAccepted(t *testing.T) {
+	for _, args := range [][]string{
+		{"--namespace=operators"},
+		{"--namespace=operators", "--infisical-url=http://x", "--allow-http", "--log-level=debug", "--log-format=console"},
+		{"--namespace=operators", "--watch-namespaces=a,b", "--allowed-hosts=a.example.com,*.b.example.com"},
+	} {
+		var o options
+		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		o.bind(fs)
+		if err := fs.Parse(args); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+		if _, err := o.validate(); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+func TestEveryFlagIsExplained(t *testing.T) {
+	var o options
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	o.bind(fs)
+	fs.VisitAll(func(f *pflag.Flag) {
+		if len(f.Usage) < 10 || !strings.HasSuffix(f.Usage, ".") {
+			t.Errorf("--%s is explained by %q", f.Name, f.Usage)
+		}
+	})
+}
