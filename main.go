@@ -163,6 +163,7 @@ func newManager(o options, logger logr.Logger) (ctrl.Manager, error) {
 		Scheme:                        scheme,
 		Logger:                        logger,
 		Cache:                         controllers.CacheOptions(o.watchNamespaces),
+		Client:                        controllers.ClientOptions(),
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,

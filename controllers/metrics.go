@@ -53,7 +53,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var list stv1.ServiceTokenSecretList
-	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		log.Log.Error(err, "listing objects for a scrape") // what else is scraped is told all the same
 		return
 	}

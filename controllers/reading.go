@@ -59,8 +59,30 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 		known = r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, places...)
 	}
 	out := reading{token: known.Token}
+	input := r.collect(&out, obj, places, known)
+	if out.err != nil && obj.Generation != obj.Status.ObservedGeneration {
+		r.pool.Keep(owner, placeSet(places)) // what the spec before asked for may take long to be left otherwise
+	}
+	if out.err != nil || out.pending {
+		return out
+	}
+	read := placeSet(places)
+	out.data, out.pending, out.err = r.compose(input, obj, owner, cred, read)
+	if !out.pending {
+		r.pool.Keep(owner, read)
+	}
+	return out
+}
+
+// collect gathers what is known of the places into the input of compose, or into out why that is not all.
+func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places []source.Place, known source.Reading) compose.Input {
 	input := compose.Input{
 		KeyConflicts: compose.KeyConflicts(obj.Spec.KeyConflicts), Unresolved: compose.Unresolved(obj.Spec.UnresolvedReferences),
+	}
+	fail := func(err error) {
+		if out.err == nil {
+			out.err = err
+		}
 	}
 	missing := 0
 	for _, place := range places {
@@ -72,15 +94,11 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 		case source.Transient(result.Err) && result.Snapshot == nil && r.grace(obj) > 0:
 			out.pending, out.graced = true, true
 		case result.Err != nil:
-			if out.err == nil {
-				out.err = result.Err
-			}
+			fail(result.Err)
 		case result.Snapshot == nil:
 			out.pending = true
 		case result.Snapshot.Empty() && !obj.Spec.AllowEmpty:
-			if out.err == nil {
-				out.err = &emptyError{place}
-			}
+			fail(&emptyError{place})
 		default:
 			input.Sources = append(input.Sources, folder(result.Snapshot))
 		}
@@ -88,20 +106,8 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 	out.gone = missing == len(places)
 	if out.err != nil {
 		out.pending, out.graced = false, false // what is known to be wrong need not wait for the rest
-		if obj.Generation != obj.Status.ObservedGeneration {
-			r.pool.Keep(owner, placeSet(places)) // what the spec before asked for may take long to be left otherwise
-		}
-		return out
 	}
-	if out.pending {
-		return out
-	}
-	read := placeSet(places)
-	out.data, out.pending, out.err = r.compose(input, obj, owner, cred, read)
-	if !out.pending {
-		r.pool.Keep(owner, read)
-	}
-	return out
+	return input
 }
 
 // compose makes the data, reading what references lead to. It adds those places to read.

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,6 +52,12 @@ func CacheOptions(namespaces []string) cache.Options {
 	return o
 }
 
+// ClientOptions is what the manager's client must be made with: an object is not looked at before the cache has seen what was last
+// written to its status, or the same would be decided, and refused as a conflict, once more.
+func ClientOptions() client.Options {
+	return client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}}
+}
+
 func cacheOptions(namespaces []string) cache.Options {
 	o := cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields()}
 	for _, ns := range namespaces {
@@ -82,11 +89,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	live := mgr.GetAPIReader()
+	// For Secrets and the ConfigMap of uses, of which the manager's cache knows metadata at most.
+	live, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return err
+	}
 	r := &reconciler{
 		client:   mgr.GetClient(),
 		live:     live,
-		targets:  target.NewWriter(managed, live, mgr.GetClient(), digester),
+		targets:  target.NewWriter(managed, live, live, digester),
 		recorder: mgr.GetEventRecorder("service-token-operator"),
 		clock:    clock.RealClock{},
 	}
@@ -95,7 +106,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	var queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 	wake := func(owner source.Owner) { queue.Add(reconcile.Request{NamespacedName: owner}) }
 	r.pool = source.NewPool(source.Options{Notify: wake})
-	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: mgr.GetClient(), Namespace: o.OwnNamespace, Changed: func(id string) {
+	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: live, Namespace: o.OwnNamespace, Changed: func(id string) {
 		for _, request := range r.find(ctx, "", indexToken, id) {
 			wake(request.NamespacedName)
 		}
@@ -156,7 +167,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 // find returns the objects of a namespace that name something.
 func (r *reconciler) find(ctx context.Context, namespace, index, value string) []reconcile.Request {
 	var list stv1.ServiceTokenSecretList
-	if err := r.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: value}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: value},
+		client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that name something", "index", index, "name", value)
 		return nil
 	}

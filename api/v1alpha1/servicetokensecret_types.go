@@ -4,7 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ServiceTokenSecret keeps a Kubernetes Secret equal to what an Infisical service token may read.
+// ServiceTokenSecret keeps a Kubernetes Secret equal to what an Infisical
+// service token may read.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -48,8 +49,9 @@ type ServiceTokenSecretSpec struct {
 	// +required
 	Auth Auth `json:"auth"`
 
-	// Base URL of the Infisical server, with or without /api, such as https://infisical.example.com. Default: the
-	// operator's --infisical-url. Plain http needs the operator's --allow-http.
+	// Base URL of the Infisical server, with or without /api, such as
+	// https://infisical.example.com. Default: the operator's --infisical-url.
+	// Plain http needs the operator's --allow-http.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@]+(/[^?#@]*)?$')",message="hostURL is https://host[:port][/path]"
@@ -59,27 +61,31 @@ type ServiceTokenSecretSpec struct {
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
 
-	// The places to read, in order. May be left out when the token has one scope without a glob: that scope is read then.
+	// The places to read, in order. May be left out when the token has one scope
+	// without a glob: that scope is read then.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.environment == b.environment && a.path == b.path))",message="sources are unique by environment and path"
 	Sources []Source `json:"sources,omitempty"`
 
-	// What to do when sources hold the same key with different values. Override: the later source wins; within a recursive
-	// source the folder nearest to its path. Error: nothing is written.
+	// What to do when sources hold the same key with different values. Override:
+	// the later source wins; within a recursive source the folder nearest to its
+	// path. Error: nothing is written.
 	// +optional
 	// +kubebuilder:default=Override
 	KeyConflicts KeyConflicts `json:"keyConflicts,omitempty"`
 
-	// What to do with a reference ${KEY} or ${env.folder.KEY} in a value that cannot be resolved. Error: nothing is written.
-	// Keep: it stays as it is written. Empty: it is replaced by nothing.
+	// What to do with a reference ${KEY} or ${env.folder.KEY} in a value that
+	// cannot be resolved. Error: nothing is written. Keep: it stays as it is
+	// written. Empty: it is replaced by nothing.
 	// +optional
 	// +kubebuilder:default=Error
 	UnresolvedReferences UnresolvedReferences `json:"unresolvedReferences,omitempty"`
 
-	// Who decrypts. Auto: the operator, where the project is of version 1 or 2 and the token has its key part; otherwise the
-	// server. Client: the operator or nobody. Server: the server.
+	// Who decrypts. Auto: the operator, where the project is of version 1 or 2 and
+	// the token has its key part; otherwise the server. Client: the operator or
+	// nobody. Server: the server.
 	// +optional
 	// +kubebuilder:default=Auto
 	Decryption Decryption `json:"decryption,omitempty"`
@@ -89,13 +95,13 @@ type ServiceTokenSecretSpec struct {
 	// +kubebuilder:default={}
 	Target Target `json:"target,omitzero"`
 
-	// Whether sources may exist and hold nothing. When false, a single empty source leaves the target as it was, and the reason is
-	// SourceEmpty.
+	// Whether sources may exist and hold nothing. When false, a single empty
+	// source leaves the target as it was, and the reason is SourceEmpty.
 	// +optional
 	AllowEmpty bool `json:"allowEmpty,omitempty"`
 
-	// How often to look for changes at the server, at least 5s. Objects that read the same source share one request, at the
-	// shortest of their intervals.
+	// How often to look for changes at the server, at least 5s. Objects that read
+	// the same source share one request, at the shortest of their intervals.
 	// +optional
 	// +kubebuilder:default="60s"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5s')",message="refreshInterval is at least 5s"
@@ -121,7 +127,8 @@ type Auth struct {
 
 // ServiceTokenAuth names the Secret that holds a service token.
 type ServiceTokenAuth struct {
-	// The Secret in the object's own namespace that holds the token st.<id>.<secret>.<key>.
+	// The Secret in the object's own namespace that holds the token
+	// st.<id>.<secret>.<key>.
 	// +required
 	SecretRef SecretKeyRef `json:"secretRef"`
 }
@@ -144,12 +151,14 @@ type SecretKeyRef struct {
 
 // TLS says how to trust the server.
 type TLS struct {
-	// PEM certificates of the authorities that signed the server's certificate, in addition to the operator's own.
+	// PEM certificates of the authorities that signed the server's certificate, in
+	// addition to the operator's own.
 	// +required
 	CABundleRef CABundleRef `json:"caBundleRef"`
 }
 
-// CABundleRef names a key of a ConfigMap or Secret in the object's own namespace.
+// CABundleRef names a key of a ConfigMap or Secret in the object's own
+// namespace.
 type CABundleRef struct {
 	// Kind of the object that holds the bundle.
 	// +optional
@@ -193,8 +202,9 @@ type Source struct {
 
 // Target is the Kubernetes Secret to write, in the object's own namespace.
 type Target struct {
-	// Name of the Secret. Default: the object's own name. Another name makes another Secret; the one of the old name stays as it
-	// was, and with creationPolicy Owner goes with the object.
+	// Name of the Secret. Default: the object's own name. Another name makes
+	// another Secret; the one of the old name stays as it was, and with
+	// creationPolicy Owner goes with the object.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="name is a valid name of a Secret: lower-case letters, digits, - and ."
@@ -219,14 +229,17 @@ type Target struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('servicetoken.io/'))",message="annotations of servicetoken.io/ are set by the operator"
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// Who the Secret belongs to. Owner: to this object; it is garbage-collected with it. Orphan: made by this object, and stays
-	// when the object goes. Merge: to somebody else; only the keys read here are set and removed in it.
+	// Who the Secret belongs to. Owner: to this object; it is garbage-collected
+	// with it. Orphan: made by this object, and stays when the object goes. Merge:
+	// to somebody else; only the keys read here are set and removed in it.
 	// +optional
 	// +kubebuilder:default=Owner
 	CreationPolicy CreationPolicy `json:"creationPolicy,omitempty"`
 
-	// What happens to the Secret when every source, having been there, is confirmed gone: its environment or folder answers not
-	// found, not merely empty. Retain: it stays as it was. Delete: it is deleted (Merge: the keys set here are removed).
+	// What happens to the Secret when every source, having been there, is
+	// confirmed gone: its environment or folder answers not found, not merely
+	// empty. Retain: it stays as it was. Delete: it is deleted (Merge: the keys
+	// set here are removed).
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -234,21 +247,23 @@ type Target struct {
 
 // Rotation says when to ask for a new token.
 type Rotation struct {
-	// How many requests may be made with one token. Default 2^32, the limit of NIST SP 800-38D for one AES-GCM key with random
-	// IVs.
+	// How many requests may be made with one token. Default 2^32, the limit of
+	// NIST SP 800-38D for one AES-GCM key with random IVs.
 	// +optional
 	// +kubebuilder:default=4294967296
 	// +kubebuilder:validation:Minimum=1
 	Threshold int64 `json:"threshold,omitempty"`
 
-	// Percent of the threshold from which RotationDue is True and the event RotationThresholdReached is raised, 1 to 100.
+	// Percent of the threshold from which RotationDue is True and the event
+	// RotationThresholdReached is raised, 1 to 100.
 	// +optional
 	// +kubebuilder:default=90
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	WarnAtPercent int32 `json:"warnAtPercent,omitempty"`
 
-	// How long before the token's expiry TokenExpiring becomes True and an event is raised. Default: 14 days.
+	// How long before the token's expiry TokenExpiring becomes True and an event
+	// is raised. Default: 14 days.
 	// +optional
 	// +kubebuilder:default="336h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="warnBeforeExpiry is not negative"
@@ -271,7 +286,8 @@ type Decryption string
 // +kubebuilder:validation:Enum=Owner;Orphan;Merge
 type CreationPolicy string
 
-// DeletionPolicy is what happens to the target Secret when its sources are gone.
+// DeletionPolicy is what happens to the target Secret when its sources are
+// gone.
 // +kubebuilder:validation:Enum=Retain;Delete
 type DeletionPolicy string
 
@@ -312,8 +328,9 @@ type ServiceTokenSecretStatus struct {
 	// +optional
 	Target string `json:"target,omitempty"`
 
-	// Generation of the spec for which the Secret was last right. With target.deletionPolicy Delete, only sources of this spec can
-	// be gone: others may never have been there.
+	// Generation of the spec for which the Secret was last right. With
+	// target.deletionPolicy Delete, only sources of this spec can be gone: others
+	// may never have been there.
 	// +optional
 	SyncedGeneration int64 `json:"syncedGeneration,omitempty"`
 
@@ -321,7 +338,8 @@ type ServiceTokenSecretStatus struct {
 	// +optional
 	Secrets *int32 `json:"secrets,omitempty"`
 
-	// When the target's data or the outcome last changed; not the last time the server was asked.
+	// When the target's data or the outcome last changed; not the last time the
+	// server was asked.
 	// +optional
 	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
 
@@ -352,7 +370,8 @@ type TokenStatus struct {
 	Expires string `json:"expires,omitempty"`
 }
 
-// UsageStatus is how often a token was used. One use is one request authenticated with it.
+// UsageStatus is how often a token was used. One use is one request
+// authenticated with it.
 type UsageStatus struct {
 	// Uses counted since the token was first seen.
 	Count int64 `json:"count"`
@@ -366,6 +385,7 @@ type UsageStatus struct {
 	// Percent for people, such as 0%.
 	Used string `json:"used"`
 
-	// When the count was taken. It is refreshed with any other change of the status, when the percent changes, or hourly.
+	// When the count was taken. It is refreshed with any other change of the
+	// status, when the percent changes, or hourly.
 	Time metav1.Time `json:"time"`
 }

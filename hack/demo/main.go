@@ -12,6 +12,9 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 func main() {
@@ -23,6 +26,7 @@ func main() {
 	flag.DurationVar(&o.pace, "pace", 2*time.Second, "Pause between steps.")
 	flag.Parse()
 	o.out = os.Stdout
+	ctrl.SetLogger(logr.Discard()) // envtest's
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -10,7 +10,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
 
 // TestTheDemoShowsWhatItPromisesAndLeavesNothingBehind is `make demo EXIT=1` without its pauses.
 func TestTheDemoShowsWhatItPromisesAndLeavesNothingBehind(t *testing.T) {

@@ -205,8 +205,9 @@ func TestOneLostPacketDoesNotHideWhatLasts(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		gone := &NotFoundError{Place: app}
 		for range 10 {
-			b.settle(0, gone)
+			b.settle(0, errDown)
 		}
+		b.settle(0, gone)
 		wait, changed := b.settle(0, errDown)
 		_, _, told := b.read()
 		b.Expect(told).To(Equal(gone))

@@ -17,9 +17,11 @@ func TestManyObjectsOnOneSourceCostOneConditionalRequestAPeriod(t *testing.T) {
 	w := newWorld(t, 1)
 	cred := w.credential(devserver.TokenSpec{})
 	const objects = 100
+	_, release := w.hold(tokenPath) // who comes after an answer has it at once, and is told nothing
 	for i := range objects {
 		w.pool.Read(owner(fmt.Sprint(i)), cred, time.Minute, app)
 	}
+	release()
 	w.expect(asked{token: 1, project: 1, sealed: 1})
 	w.Expect(w.notes()).To(HaveLen(objects))
 	first := w.pool.Read(owner("0"), cred, time.Minute, app).Places[app].Snapshot
@@ -319,6 +321,17 @@ func TestAClosedPoolReadsNothing(t *testing.T) {
 	w.Expect(r).To(Equal(Reading{Places: map[Place]Result{app: {}}}))
 	w.pool.Close() // waits for nothing
 	w.Expect(w.asked()).To(Equal(asked{}))
+}
+
+func TestAClosedPoolLaunchesNothing(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pool.Close()
+	launched := false
+	w.pool.mu.Lock()
+	w.pool.launch(func(context.Context) { launched = true })()
+	w.pool.mu.Unlock()
+	w.pool.live.Wait()
+	w.Expect(launched).To(BeFalse())
 }
 
 func TestReadAndCloseAtTheSameTime(t *testing.T) {

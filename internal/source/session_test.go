@@ -46,6 +46,18 @@ func TestANewEnvironmentIsHeardOfWithinTheHour(t *testing.T) {
 	w.Expect(w.last(sealedPath).IfNoneMatch).To(BeEmpty())
 }
 
+func TestEnvironmentsInAnotherOrderAreTheSame(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pool.Read(alice, w.credential(devserver.TokenSpec{}), day, app)
+	w.expect(asked{token: 1, project: 1, sealed: 1})
+	w.notes()
+	w.project.DeleteEnvironment("dev")
+	w.project.AddEnvironment("dev") // at the end now
+	w.pass(time.Hour)
+	w.expect(asked{token: 2, project: 2, sealed: 1})
+	w.Expect(w.notes()).To(BeEmpty())
+}
+
 func TestAFailedHourlyDescriptionDoesNotDisturbSources(t *testing.T) {
 	w := newWorld(t, 1)
 	cred := w.credential(devserver.TokenSpec{})
@@ -107,9 +119,12 @@ func TestARejectedTokenIsAskedForOnceInTenMinutes(t *testing.T) {
 	id := w.credential(devserver.TokenSpec{}).Token.ID()
 	cred := w.credentialOf("st." + id + ".00000000000000000000000000000000")
 	const objects = 20
+	_, release := w.hold(tokenPath)
 	for i := range objects {
 		w.pool.Read(owner(fmt.Sprint(i)), cred, 5*time.Second, app, Place{Environment: "prod", Path: fmt.Sprintf("/%d", i)})
 	}
+	w.pool.Read(alice, cred, 5*time.Second, app)
+	release()
 	w.kind(cred, 5*time.Second, app, infisical.KindTokenRejected)
 	w.expect(asked{token: 1})
 	w.Expect(w.notes()).To(HaveLen(objects + 1))
@@ -272,6 +287,38 @@ func TestATokenThatExpiresRightAfterItWasDescribedIsCalledExpired(t *testing.T) 
 	w.kind(cred, 10*time.Second, app, infisical.KindTokenExpired)
 	w.kind(cred, 10*time.Second, root, infisical.KindTokenExpired)
 	w.expect(asked{token: 1, project: 1, sealed: 4})
+}
+
+func TestOnlyWhatIsKnownToHaveExpiredIsCalledExpired(t *testing.T) {
+	now := time.Unix(1000, 0)
+	before, after := now.Add(-time.Second), now.Add(time.Second)
+	unknown := &infisical.Error{Kind: infisical.KindTokenNotFound, Status: http.StatusNotFound, Route: "GET " + tokenPath}
+	said := &infisical.Error{Kind: infisical.KindTokenExpired, Status: http.StatusForbidden, Route: "GET " + tokenPath}
+	expired := &infisical.Error{Kind: infisical.KindTokenExpired} // in the same words, whichever way it became known
+	for name, tc := range map[string]struct {
+		token     *Token
+		err, want error
+	}{
+		"said by the server, never described":  {nil, said, expired},
+		"said by the server":                   {&Token{ExpiresAt: &after}, said, expired},
+		"unknown, never described":             {nil, unknown, unknown},
+		"unknown, never expires":               {&Token{}, unknown, unknown},
+		"unknown, before its time":             {&Token{ExpiresAt: &after}, unknown, unknown},
+		"unknown, at its time":                 {&Token{ExpiresAt: &now}, unknown, expired},
+		"unknown, after its time":              {&Token{ExpiresAt: &before}, unknown, expired},
+		"something else, after its time":       {&Token{ExpiresAt: &before}, errDown, errDown},
+		"no failure, by a server's late clock": {&Token{ExpiresAt: &before}, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			err := tc.token.explain(tc.err, now)
+			if tc.want == nil {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(Equal(tc.want))
+			}
+		})
+	}
 }
 
 func TestATokenThatNobodyKnowsMayHaveBeenRevoked(t *testing.T) {
