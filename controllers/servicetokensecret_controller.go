@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,6 +34,9 @@ const (
 	slowRecheck = 10 * time.Minute
 	// refusedRecheck is how soon a write that the API server refused is tried again: no watch tells when a quota or policy changes.
 	refusedRecheck = time.Minute
+	// healMin and healMax are how long after a heal the next may be at the earliest.
+	healMin = time.Second
+	healMax = 5 * time.Minute
 	// usageAge is how old the counts in status may become while nothing else changes.
 	usageAge = time.Hour
 )
@@ -48,6 +52,9 @@ type reconciler struct {
 	recorder events.EventRecorder
 	clock    clock.PassiveClock
 	started  time.Time // set before the first look
+	// heals keeps apart the heals of one object, ever further: whoever changes its Secret again and again, another controller or
+	// a webhook, is not to be fought at the speed of the API server.
+	heals *flowcontrol.Backoff
 }
 
 // Reconcile looks at one object once. It never waits for a server: what has to be fetched first is fetched by the pool, which
@@ -82,6 +89,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *reconciler) release(owner source.Owner) {
 	r.pool.Leave(owner)
 	r.ledger.Forget(owner.String())
+	r.heals.DeleteEntry(owner.String())
 }
 
 // outcome is what one look at an object came to.
@@ -142,9 +150,15 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 	case read.err != nil:
 		return classified(read.err, token)
 	}
+	if now := r.clock.Now(); r.heals.IsInBackOffSinceUpdate(owner.String(), now) {
+		return outcome{recheck: r.heals.Get(owner.String())}, nil
+	}
 	written, err := r.targets.Apply(ctx, wantedTarget(obj, read.data))
 	if err != nil {
 		return classified(err, token)
+	}
+	if written.Healed {
+		r.heals.Next(owner.String(), r.clock.Now())
 	}
 	keys := int32(len(read.data)) //nolint:gosec // a Secret of 1 MiB cannot hold 2^31 keys
 	return outcome{reason: stv1.ReasonSynced, message: syncedMessage(obj, len(read.data)), token: token, written: written, keys: &keys}, nil

@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"net/http/httptest"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -125,39 +123,6 @@ func TestAChangeAtTheServerArrivesAndSaysWhichKeys(t *testing.T) {
 	w.Eventually(w.events("shop")).Should(HaveKeyWithValue(stv1.ReasonUpdated, 1))
 	w.Expect(w.get("shop").Status.LastSyncTime.Time).To(BeTemporally(">=", first.Time))
 	w.Expect(*w.get("shop").Status.Secrets).To(BeEquivalentTo(2))
-}
-
-func TestAHandEditIsHealed(t *testing.T) {
-	for name, edit := range map[string]func(*corev1.Secret){
-		"a value changed": func(s *corev1.Secret) { s.Data["A"] = []byte("mallory") },
-		"a key removed":   func(s *corev1.Secret) { delete(s.Data, "B") }, // looks like a key that is new at the server
-		"a key added":     func(s *corev1.Secret) { s.Data["X"] = []byte("x") },
-		"the label taken": func(s *corev1.Secret) { s.Labels = nil; s.Data["A"] = []byte("mallory") },
-	} {
-		event := stv1.ReasonHealed
-		if name == "a key removed" {
-			event = stv1.ReasonUpdated
-		}
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.synced()
-			secret, err := w.secret("shop-env")
-			w.Expect(err).NotTo(HaveOccurred())
-			edit(secret)
-			w.Expect(w.client.Update(w.ctx, secret)).To(Succeed())
-			w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"A": "alpha", "B": "beta"}))
-			w.Eventually(w.events("shop")).Should(HaveKeyWithValue(event, 1))
-		})
-	}
-	t.Run("the Secret deleted", func(t *testing.T) {
-		w := newWorld(t)
-		w.synced()
-		secret, err := w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		w.Expect(w.client.Delete(w.ctx, secret)).To(Succeed())
-		w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"A": "alpha", "B": "beta"}))
-		w.Eventually(w.events("shop")).Should(HaveKeyWithValue(stv1.ReasonHealed, 1))
-	})
 }
 
 func TestRestartWritesNothing(t *testing.T) {
@@ -276,145 +241,6 @@ func TestSuspendStopsReadingAndResumes(t *testing.T) {
 	w.Expect(w.data("shop-env")()).To(HaveKeyWithValue("A", "alpha"))
 	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Suspend = false })
 	w.Eventually(w.data("shop-env")).Should(HaveKeyWithValue("A", "changed"))
-}
-
-func TestAllowEmptyEmptiesTheSecret(t *testing.T) {
-	w := newWorld(t)
-	w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.AllowEmpty = true })
-	w.project.Delete("prod", "/shop", "A")
-	w.project.Delete("prod", "/shop", "B")
-	w.Eventually(w.data("shop-env")).Should(BeEmpty())
-	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSynced))
-}
-
-func TestDeletionPolicyDeletesOnlyWhatIsConfirmedGone(t *testing.T) {
-	w := newWorld(t)
-	w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.Target.DeletionPolicy = stv1.DeletionPolicyDelete })
-	w.project.Delete("prod", "/shop", "A")
-	w.project.Delete("prod", "/shop", "B")
-	w.refresh("shop")
-	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSourceEmpty))
-	w.Expect(w.data("shop-env")()).To(HaveLen(2), "empty is not gone")
-	w.project.DeleteFolder("prod", "/shop")
-	w.refresh("shop")
-	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonPathNotFound))
-	w.Eventually(w.data("shop-env")).Should(BeNil())
-	w.Eventually(w.events("shop")).Should(HaveKeyWithValue(stv1.ReasonTargetDeleted, 1))
-	w.project.Put("prod", "/shop", "A", "again")
-	w.refresh("shop")
-	w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"A": "again"}))
-}
-
-func TestDeletionPolicySparesTheSecretFromATypo(t *testing.T) {
-	w := newWorld(t)
-	w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.Target.DeletionPolicy = stv1.DeletionPolicyDelete })
-	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Sources[0].Path = "/shpo" })
-	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonPathNotFound))
-	w.Expect(w.data("shop-env")()).To(HaveLen(2), "this source was never there")
-}
-
-func TestAnotherTargetLeavesTheOneBefore(t *testing.T) {
-	w := newWorld(t)
-	w.synced()
-	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Target.Name = "another" })
-	w.Eventually(w.data("another")).Should(HaveLen(2))
-	w.Eventually(w.events("shop")).Should(And(HaveKeyWithValue(stv1.ReasonTargetLeft, 1), HaveKeyWithValue(stv1.ReasonUpdated, 1), Not(HaveKey(stv1.ReasonHealed))))
-	w.Expect(w.data("shop-env")()).To(HaveLen(2))
-	w.Expect(w.get("shop").Status.Target).To(Equal("another"))
-}
-
-func TestAWriteThatTheAPIServerRefusesIsSaid(t *testing.T) {
-	w := newWorld(t)
-	w.synced()
-	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
-	policy.Spec.MatchConstraints = &admissionv1.MatchResources{
-		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.ns}},
-		ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-			Operations: []admissionv1.OperationType{admissionv1.Update},
-			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"secrets"}},
-		}}},
-	}
-	policy.Spec.Validations = []admissionv1.Validation{{Expression: "false"}}
-	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
-	binding.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: w.ns, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}}
-	w.Expect(w.client.Create(w.ctx, policy)).To(Succeed())
-	w.Expect(w.client.Create(w.ctx, binding)).To(Succeed())
-	t.Cleanup(func() {
-		_ = w.client.Delete(context.Background(), binding)
-		_ = w.client.Delete(context.Background(), policy)
-	})
-	w.Eventually(func() error { // until the policy acts
-		return w.client.Update(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}}, client.DryRunAll)
-	}).Should(MatchError(ContainSubstring("denied")))
-	w.project.Put("prod", "/shop", "A", "changed")
-	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTargetConflict))
-	w.Expect(w.message("shop")).To(ContainSubstring("the API server refused the write"))
-	w.Eventually(w.events("shop")).Should(HaveKey(stv1.ReasonTargetConflict))
-	w.Expect(w.data("shop-env")()).To(HaveKeyWithValue("A", "alpha"))
-}
-
-func TestCreationPolicies(t *testing.T) {
-	t.Run("Owner", func(t *testing.T) {
-		w := newWorld(t)
-		w.synced()
-		secret, err := w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		w.Expect(metav1.IsControlledBy(secret, w.get("shop"))).To(BeTrue())
-	})
-	t.Run("Orphan", func(t *testing.T) {
-		w := newWorld(t)
-		w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.Target.CreationPolicy = stv1.CreationPolicyOrphan })
-		secret, err := w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		w.Expect(secret.OwnerReferences).To(BeEmpty())
-	})
-	t.Run("Merge", func(t *testing.T) {
-		w := newWorld(t)
-		w.putSecret("shop-env", map[string]string{"MINE": "x"})
-		w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.Target.CreationPolicy = stv1.CreationPolicyMerge })
-		w.Expect(w.data("shop-env")()).To(Equal(map[string]string{"MINE": "x", "A": "alpha", "B": "beta"}))
-		w.project.Delete("prod", "/shop", "B")
-		w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"MINE": "x", "A": "alpha"}))
-		// Our key is healed, other people's are theirs.
-		w.putSecret("shop-env", map[string]string{"MINE": "y", "A": "mallory"})
-		w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"MINE": "y", "A": "alpha"}))
-	})
-	t.Run("a conflict ends when the other Secret goes, or may be adopted", func(t *testing.T) {
-		w := newWorld(t)
-		w.putSecret("shop-env", map[string]string{"A": "theirs"})
-		w.putToken(w.token())
-		w.object()
-		w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTargetConflict))
-		w.Expect(w.data("shop-env")()).To(Equal(map[string]string{"A": "theirs"}))
-		secret, err := w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, "servicetoken.io/adopt", "true")
-		w.Expect(w.client.Update(w.ctx, secret)).To(Succeed())
-		w.Eventually(w.data("shop-env")).Should(Equal(map[string]string{"A": "alpha", "B": "beta"}))
-		w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSynced))
-		secret, err = w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		w.Expect(secret.Annotations).NotTo(HaveKey("servicetoken.io/adopt"), "it allows one taking over")
-	})
-	t.Run("adopting equal bytes writes nothing", func(t *testing.T) {
-		w := newWorld(t)
-		w.putSecret("shop-env", map[string]string{"A": "alpha", "B": "beta"})
-		secret, err := w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, "servicetoken.io/adopt", "true")
-		w.Expect(w.client.Update(w.ctx, secret)).To(Succeed())
-		w.synced()
-		after, err := w.secret("shop-env")
-		w.Expect(err).NotTo(HaveOccurred())
-		w.Expect(after.ResourceVersion).To(Equal(secret.ResourceVersion))
-	})
-	t.Run("two objects, one Secret", func(t *testing.T) {
-		w := newWorld(t)
-		w.synced()
-		w.object(func(o *stv1.ServiceTokenSecret) { o.Name = "second" })
-		w.Eventually(w.reason("second")).Should(Equal(stv1.ReasonTargetConflict))
-		w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonSynced))
-	})
 }
 
 func TestDeletedObjectIsForgotten(t *testing.T) {

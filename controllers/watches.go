@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -100,6 +101,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		targets:  target.NewWriter(managed, live, live, digester),
 		recorder: mgr.GetEventRecorder("service-token-operator"),
 		clock:    clock.RealClock{},
+		heals:    flowcontrol.NewBackOff(healMin, healMax),
 	}
 	// What wakes an object besides its watches: its sources, and the count of its token. The queue is there before any object is
 	// looked at, and so before anything can be told.
