@@ -18,8 +18,8 @@ var (
 	ErrProjectVersion = errors.New("decryption is Client, but the project is of version 3, whose secrets only the server can decrypt: use Auto or Server")
 	// ErrProjectKey: the key of the project does not open with the token's fourth part.
 	ErrProjectKey = errors.New("the project's key does not open with the token's fourth part")
-	// ErrClientNeedsKey: Client was asked for, and the token has three parts.
-	ErrClientNeedsKey = errors.New("decryption is Client, but the token has no fourth part, the key")
+	// ErrClientNeedsKey: Client was asked for, and the token has three parts, or the project has no key for it.
+	ErrClientNeedsKey = errors.New("decryption is Client, but there is nothing to decrypt with: the token has no fourth part, or the project no key for it")
 )
 
 // ScopeError says that a place lies outside the token's scopes. No request was made for it.
