@@ -16,7 +16,7 @@ type Seed struct {
 	ID           string                                  `json:"id"`           // random if empty
 	Key          string                                  `json:"key"`          // 32 characters; random if empty
 	Version      int                                     `json:"version"`      // 1, 2 or 3
-	Strict       bool                                    `json:"strict"`       // the server does not hold the key
+	Strict       bool                                    `json:"strict"`       // the server does not hold the key; version 1 only
 	Environments []string                                `json:"environments"` // dev, staging and prod if empty
 	Secrets      map[string]map[string]map[string]string `json:"secrets"`      // environment, path, name, value
 	Imports      []ImportSpec                            `json:"imports"`      // in the order of their positions

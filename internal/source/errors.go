@@ -79,13 +79,10 @@ const (
 
 // paceOf sorts failures by how soon another attempt makes sense.
 func paceOf(err error) pace {
-	if _, ok := errors.AsType[*NotFoundError](err); ok {
+	switch {
+	case is[*NotFoundError](err), is[*DecryptionError](err):
 		return paceInterval
-	}
-	if _, ok := errors.AsType[*DecryptionError](err); ok {
-		return paceInterval
-	}
-	if _, ok := errors.AsType[*ScopeError](err); ok {
+	case is[*ScopeError](err):
 		return paceSlow
 	}
 	switch infisical.KindOf(err) {
@@ -109,4 +106,9 @@ func retryAfter(err error) time.Duration {
 		return api.RetryAfter
 	}
 	return 0
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
 	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
@@ -14,6 +15,8 @@ import (
 type reader struct {
 	Key
 	session *poller[*Token]
+
+	there bool // the last attempt that the server answered found the place
 
 	last *Snapshot // the last good answer
 	etag string    // of that answer
@@ -29,12 +32,18 @@ func (r *reader) read(ctx context.Context) (*Snapshot, error) {
 	if err != nil && (token == nil || !Transient(err)) {
 		return nil, err
 	}
+	there := r.there
 	snapshot, err := r.readWith(ctx, token)
+	r.there = err == nil || there && Transient(err)
 	if !doubtful(err) {
 		return snapshot, err
 	}
 	// The token, its project or its key may not be what they were. If they are not, this is how it is known.
-	again, news, renewErr := r.session.renewed(ctx, sessionRecheck)
+	age := sessionRecheck
+	if there && is[*NotFoundError](err) {
+		age = time.Nanosecond // it was there a moment ago: whether its environment still is, only a new description tells
+	}
+	again, news, renewErr := r.session.renewed(ctx, age)
 	r.outdated = news
 	if renewErr != nil {
 		return nil, renewErr

@@ -175,6 +175,19 @@ func TestARenamedEnvironmentIsGoneUntilItIsBack(t *testing.T) {
 	w.expect(asked{token: 4, project: 4, sealed: 3, imports: 1})
 }
 
+// TestAnEnvironmentThatIsRenamedRightAfterARead: the description of the token is younger than what may be asked for anew.
+func TestAnEnvironmentThatIsRenamedRightAfterARead(t *testing.T) {
+	w := newWorld(t, 1)
+	cred := w.credential(devserver.TokenSpec{})
+	w.values(cred, 5*time.Second, app, map[string]string{"KEY": "value"})
+	w.project.RenameEnvironment("prod", "production")
+	w.pass(5 * time.Second)
+	w.Expect(w.failure(cred, 5*time.Second, app)).To(Equal(&NotFoundError{Place: app, Environment: true}))
+	w.expect(asked{token: 2, project: 2, sealed: 2, imports: 1})
+	w.pass(5 * time.Second)
+	w.expect(asked{token: 2, project: 2, sealed: 2, imports: 1}) // once it is known to be gone, not each time
+}
+
 func TestADeletedEnvironmentIsToldFromAMissingFolder(t *testing.T) {
 	w := newWorld(t, 1)
 	cred := w.credential(devserver.TokenSpec{Scopes: append(everywhere(), everywhere()[0])})
