@@ -67,8 +67,10 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 		return out
 	}
 	read := placeSet(places)
-	out.data, out.pending, out.err = r.compose(input, obj, owner, cred, read)
-	if !out.pending {
+	var whole bool
+	out.data, whole, out.err = r.compose(input, obj, owner, cred, read)
+	out.pending = !whole && out.err == nil
+	if whole {
 		r.pool.Keep(owner, read)
 	}
 	return out
@@ -110,8 +112,9 @@ func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places 
 	return input
 }
 
-// compose makes the data, reading what references lead to. It adds those places to read.
-func (r *reconciler) compose(input compose.Input, obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential, read map[source.Place]struct{}) (data map[string][]byte, pending bool, err error) {
+// compose makes the data, reading what references lead to. It adds those places to read; whole says that they are all of them,
+// which is not known while one of them cannot be read.
+func (r *reconciler) compose(input compose.Input, obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential, read map[source.Place]struct{}) (data map[string][]byte, whole bool, err error) {
 	var failure error // of a place that a reference leads to, of the kind that heals by itself: no fault of the reference
 	input.Lookup = func(at compose.Location) (compose.Folder, error) {
 		place := source.Place{Environment: at.Environment, Path: at.Path}
@@ -130,9 +133,9 @@ func (r *reconciler) compose(input compose.Input, obj *stv1.ServiceTokenSecret, 
 	}
 	output, err := compose.Compose(input)
 	if is[*compose.PendingError](err) {
-		return nil, failure == nil, failure
+		return nil, false, failure
 	}
-	return output.Data, false, err
+	return output.Data, true, err
 }
 
 // folder is a snapshot as package compose wants it.
