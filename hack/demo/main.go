@@ -61,7 +61,7 @@ func run(ctx context.Context, o options) (err error) {
 		s.say("\nThat was it. Without EXIT=1 it stays up for you to look around.")
 		return nil
 	}
-	s.say(lookAround, s.kubeconfig, o.assets, s.logFile, s.infisical.url)
+	s.say(lookAround, s.cluster.Kubeconfig, o.assets, s.operator.Log, s.infisical.url)
 	<-ctx.Done()
 	s.say("\ntaking everything down")
 	return nil
