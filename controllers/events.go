@@ -46,6 +46,9 @@ func announceReady(before, obj *stv1.ServiceTokenSecret, out outcome, tell func(
 	was, is := meta.FindStatusCondition(before.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady)
 	failed := is.Status == metav1.ConditionFalse
 	switch {
+	case was == nil && !failed:
+		// Nothing turned: a new object came to what it is for, as its status says. An event for it would be a third write, beside
+		// Secret and status, for every object of a cluster that starts.
 	case was == nil || was.Reason != is.Reason || (failed && was.Message != is.Message):
 		kind := corev1.EventTypeNormal
 		if failed && is.Reason != stv1.ReasonSuspended {

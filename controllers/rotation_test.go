@@ -106,18 +106,23 @@ func TestUsesAreNeverUndercountedAcrossLeaders(t *testing.T) {
 	w := newWorld(t)
 	token := w.synced(func(o *stv1.ServiceTokenSecret) { o.Spec.Rotation.Threshold = 1000 })
 	id := strings.Split(token, ".")[1]
-	for range 3 {
+	const stops = 4
+	for range stops - 1 {
 		w.refresh("shop")
 		w.stop()
+		read := w.infisical.Count("/api/v3/secrets", id)
 		w.start()
-		w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSynced))
+		w.Eventually(func() int { return w.infisical.Count("/api/v3/secrets", id) }).Should(BeNumerically(">", read))
 	}
 	w.stop()
 	var marks corev1.ConfigMap
 	w.Expect(w.client.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "service-token-operator-usage"}, &marks)).To(Succeed())
 	seen := w.infisical.Count("", id)
 	w.Expect(marks.Data).To(HaveKey(id))
-	w.Expect(marks.Data[id]).To(Equal(strconv.Itoa(seen)), "a stop in order gives back what was reserved")
+	mark, err := strconv.Atoi(marks.Data[id])
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(mark).To(BeNumerically(">=", seen))
+	w.Expect(mark).To(BeNumerically("<=", seen+stops), "a stop in order gives back what was reserved; it may have kept one request from being sent")
 }
 
 func TestExpiryIsTold(t *testing.T) {

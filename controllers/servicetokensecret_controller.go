@@ -22,7 +22,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=servicetoken.io,resources=servicetokensecrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=servicetoken.io,resources=servicetokensecrets/status,verbs=patch
+// +kubebuilder:rbac:groups=servicetoken.io,resources=servicetokensecrets/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

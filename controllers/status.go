@@ -66,8 +66,10 @@ func (r *reconciler) writeStatus(ctx context.Context, before, obj *stv1.ServiceT
 	}
 	wanted := obj.DeepCopy()
 	return retry.OnError(retry.DefaultBackoff, worthAnotherTry, func() error {
-		wanted.DeepCopyInto(obj) // a failed patch leaves its traces
-		return r.client.Status().Patch(ctx, obj, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		wanted.DeepCopyInto(obj) // a failed write leaves its traces
+		// Not a patch: that costs more here, to find the difference, and more at the API server, to apply it; and as what was read
+		// must be the latest for either, it could not save a conflict.
+		return r.client.Status().Update(ctx, obj)
 	})
 }
 

@@ -11,11 +11,13 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -114,7 +116,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}})
 	o.Infisical.Meter = r.ledger
-	r.inputs = newInputs(mgr.GetClient(), live, infisical.NewClient(o.Infisical), o.DefaultURL)
+	r.inputs = newInputs(mgr.GetCache(), live, infisical.NewClient(o.Infisical), o.DefaultURL)
 	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
 	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {
 		if err := mgr.Add(runnable); err != nil {
@@ -134,9 +136,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("servicetokensecret").
 		WithOptions(controller.Options{MaxConcurrentReconciles: o.Workers}).
-		// The objects themselves: a new spec, an annotation that asks for a fetch, and their own status too: what was decided by an
-		// older version of the object is looked at once more, which costs no request when it was right.
-		For(&stv1.ServiceTokenSecret{}).
+		// The objects themselves: a new spec, or an annotation that asks for a fetch. Not their status: it is ours, and looking once
+		// more at each object that was just looked at would be half of the work of a start.
+		For(&stv1.ServiceTokenSecret{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		// The Secrets that were written: somebody may have changed or deleted one.
 		WatchesRawSource(ctrlsource.Kind(managed, &corev1.Secret{}, handler.TypedEnqueueRequestsFromMapFunc(
 			func(ctx context.Context, s *corev1.Secret) []reconcile.Request {

@@ -147,6 +147,8 @@ func TestTheRecordNamesTheMetadataThatWeSet(t *testing.T) {
 	g := NewWithT(t)
 	d := newDigester(t)
 	secret := secretOf(pairs("A", "1"))
+	secret.Labels = map[string]string{"example.com/team": "a", "shared": "b", ManagedByLabel: ManagedByValue}
+	secret.Annotations = map[string]string{"note": "c", OwnerAnnotation: "shop"}
 	secret.ManagedFields = []metav1.ManagedFieldsEntry{
 		entry(fieldManager, metav1.ManagedFieldsOperationUpdate, time.Time{},
 			`{"f:data":{".":{},"f:A":{}},"f:metadata":{"f:labels":{".":{},"f:example.com/team":{},"f:shared":{},"f:app.kubernetes.io/managed-by":{}},"f:annotations":{"f:note":{},"f:servicetoken.io/owned-by":{}},"f:ownerReferences":{"k:{\"uid\":\"x\"}":{}}},"f:type":{}}`),

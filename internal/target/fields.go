@@ -73,6 +73,9 @@ func matches(path fieldpath.Path, parents ...string) bool {
 
 // metaSetBy names the labels and annotations that we set on a Secret, besides our own two, and nobody else did.
 func metaSetBy(secret *corev1.Secret) meta {
+	if only(secret.Labels, ManagedByLabel) && only(secret.Annotations, OwnerAnnotation) {
+		return meta{} // as in most Secrets; reading managedFields costs more than all else that is done with one
+	}
 	owned := ownedFields(secret, fieldManager, metav1.ManagedFieldsOperationUpdate)
 	for _, entry := range secret.ManagedFields {
 		if entry.Manager != fieldManager && owned.labels.Len()+owned.annotations.Len() > 0 {
@@ -83,6 +86,12 @@ func metaSetBy(secret *corev1.Secret) meta {
 		}
 	}
 	return meta{labels: owned.labels.Delete(ManagedByLabel), annotations: owned.annotations.Delete(OwnerAnnotation)}
+}
+
+// only says whether there is nothing in m but, maybe, that key.
+func only(m map[string]string, key string) bool {
+	_, has := m[key]
+	return len(m) == 0 || len(m) == 1 && has
 }
 
 // touchedSince names the keys that somebody else added or changed after our last write. What is older was there when we
