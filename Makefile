@@ -3,16 +3,15 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
-COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 IMG ?= service-token-operator:$(VERSION)
 CONTAINER_TOOL ?= docker
 # The cluster that install, deploy and run work on is the one that this kubectl talks to.
 KUBECTL ?= $(shell command -v kubectl || echo bin/k8s/kubectl)
 FUZZTIME ?= 30s
-# More flags for go test, such as TESTFLAGS='-run Rotation -v'; more flags for the operator in `make run`.
+# More flags for go test, such as TESTFLAGS='-run Rotation -v', for the operator in `make run`, and for `make bench`.
 TESTFLAGS ?=
 ARGS ?=
+BENCHFLAGS ?=
 
 SHELL := /usr/bin/env bash -o pipefail
 .SHELLFLAGS := -ec
@@ -36,6 +35,13 @@ help: ## Show this help.
 demo: build ## See it work, with a cluster and an Infisical of its own; EXIT=1 ends by itself.
 	go build -trimpath -o bin/demo ./hack/demo
 	@assets=$$(hack/controlplane.sh) && exec bin/demo --assets "$$assets" --manager bin/manager $(if $(filter-out 0,$(EXIT)),--exit)
+
+.PHONY: bench
+bench: build bin/plot ## Measure cold start, idle, memory and more, in about an hour, into bench/; BENCHFLAGS='--rows=decrypt --out=' measures less.
+	go build -trimpath -o bin/bench ./hack/bench
+	go build -trimpath -o bin/devserver ./hack/devserver
+	@assets=$$(hack/controlplane.sh) && bin/bench --assets="$$assets" --out=bench $(BENCHFLAGS)
+	bin/plot bench/results.json
 
 .PHONY: clean
 clean: ## Remove everything that was built.
@@ -155,6 +161,9 @@ bin/kustomize: hack/tools/go.mod
 
 bin/crd-ref-docs: hack/tools/go.mod
 	$(call tool,hack/tools,github.com/elastic/crd-ref-docs)
+
+bin/plot: hack/tools/go.mod hack/tools/plot/main.go
+	$(call tool,hack/tools,./plot)
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod
 	$(call tool,hack/tools/golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

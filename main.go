@@ -57,6 +57,7 @@ type options struct {
 	metricsSecure   bool
 	metricsCertDir  string
 	probeAddress    string
+	pprofAddress    string
 	logLevel        string
 	logFormat       string
 	version         bool
@@ -75,6 +76,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over HTTPS, to clients that the API server authenticates and authorizes for GET /metrics.")
 	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "Directory with tls.crt and tls.key for metrics; a self-signed certificate is made when empty.")
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
+	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "Address of Go's profiles under /debug/pprof/, without authentication: use a loopback address, and only to look for something. 0 turns them off.")
 	fs.StringVar(&o.logLevel, "log-level", "info", "Least level that is logged: debug, info, warn or error.")
 	fs.StringVar(&o.logFormat, "log-format", "json", "Format of the log: json or console.")
 	fs.AddGoFlag(flag.CommandLine.Lookup("kubeconfig")) // controller-runtime's
@@ -166,6 +168,7 @@ func newManager(o options, logger logr.Logger) (ctrl.Manager, error) {
 		Client:                        controllers.ClientOptions(),
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.probeAddress,
+		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "service-token-operator.servicetoken.io",
 		LeaderElectionNamespace:       o.namespace,

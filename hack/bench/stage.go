@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/hack/lab"
+)
+
+const (
+	// latency is what a request costs a real server: it compares the token's secret with a bcrypt hash.
+	latency = 85 * time.Millisecond
+	// workers is how many objects the operator reconciles at a time by default, and how many writes the floor has under way.
+	workers = 16
+)
+
+// stage is a fresh control plane, a fresh server with its own, and what is made in both.
+type stage struct {
+	*bench
+	dir        string
+	cluster    *lab.Cluster
+	client     client.Client // an admin's, uncached
+	kubeconfig string        // of the operator's account
+
+	infisical *infisical
+	server    *lab.Process
+	world     *world
+}
+
+// newStage starts a control plane and a server, and makes a world in them, whose objects nobody has looked at yet.
+func (b *bench) newStage(ctx context.Context, w *world, serverFlags ...string) (s *stage, err error) {
+	s = &stage{bench: b, world: w}
+	if s.dir, err = os.MkdirTemp(b.dir, "stage-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.down())
+		}
+	}()
+	if s.cluster, err = lab.StartCluster(b.assets, s.dir); err != nil {
+		return nil, err
+	}
+	if err := s.cluster.Install(ctx, b.root); err != nil {
+		return nil, err
+	}
+	if s.kubeconfig, err = s.cluster.OperatorKubeconfig(); err != nil {
+		return nil, err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(stv1.AddToScheme(scheme))
+	config := rest.CopyConfig(s.cluster.Config)
+	config.QPS = -1
+	if s.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	if err := s.startServer(ctx, serverFlags); err != nil {
+		return nil, err
+	}
+	return s, w.create(ctx, s)
+}
+
+func (s *stage) startServer(ctx context.Context, flags []string) (err error) {
+	output := filepath.Join(s.dir, "devserver.log")
+	s.server, err = lab.Start(output, nil, s.devserver, append([]string{"--listen=127.0.0.1:0", "--latency=" + latency.String()}, flags...)...)
+	if err != nil {
+		return err
+	}
+	return lab.Await(ctx, "the development Infisical", 20*time.Second, func() (bool, error) {
+		text, err := os.ReadFile(output)
+		if err != nil {
+			return false, err
+		}
+		url, whole := strings.CutSuffix(string(text), "\n")
+		if whole {
+			s.infisical = newInfisical(url)
+		}
+		return whole, s.server.Ended()
+	})
+}
+
+// down ends everything that the stage holds.
+func (s *stage) down() error {
+	var errs []error
+	if s.server != nil {
+		errs = append(errs, s.server.Stop())
+	}
+	if s.cluster != nil {
+		errs = append(errs, s.cluster.Stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// operator is one whose metrics the benchmark reads.
+type operator struct {
+	*lab.Operator
+	metrics string // URL
+	started time.Time
+}
+
+func (s *stage) startOperator(flags ...string) (*operator, error) {
+	return s.startOperatorAt(s.infisical.url, flags...)
+}
+
+func (s *stage) startOperatorAt(infisicalURL string, flags ...string) (*operator, error) {
+	address, err := lab.FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	flags = append([]string{"--metrics-bind-address=" + address, "--metrics-secure=false"}, append(flags, s.flags...)...)
+	started := time.Now()
+	p, err := lab.StartOperator(s.manager, s.operatorLog, s.kubeconfig, infisicalURL, flags...)
+	if err != nil {
+		return nil, err
+	}
+	return &operator{Operator: p, metrics: "http://" + address + "/metrics", started: started}, nil
+}
+
+// verify says whether every object is Ready and every Secret holds what the server does.
+func (s *stage) verify(ctx context.Context) error {
+	wrong, ready, right := "", 0, 0
+	for n := range s.world.namespaces() {
+		var objects stv1.ServiceTokenSecretList
+		if err := s.client.List(ctx, &objects, client.InNamespace(namespaceName(n))); err != nil {
+			return err
+		}
+		for i := range objects.Items {
+			if isReady(&objects.Items[i]) {
+				ready++
+			} else {
+				wrong = objects.Items[i].Name + " is not Ready"
+			}
+		}
+		var secrets corev1.SecretList
+		if err := s.client.List(ctx, &secrets, client.InNamespace(namespaceName(n)), managedLabel); err != nil {
+			return err
+		}
+		for i := range secrets.Items {
+			if s.world.holds(&secrets.Items[i]) {
+				right++
+			} else {
+				wrong = "Secret " + secrets.Items[i].Name + " does not hold what the server does"
+			}
+		}
+	}
+	if ready != s.world.objects || right != s.world.objects {
+		return fmt.Errorf("of %d objects %d are Ready, and %d Secrets are right; for example, %s", s.world.objects, ready, right, wrong)
+	}
+	return nil
+}
+
+// settle waits until everything is right, which verify looks at no more often than it takes.
+func (s *stage) settle(ctx context.Context, limit time.Duration) error {
+	var last error
+	err := lab.Await(ctx, "all objects", limit, func() (bool, error) {
+		last = s.verify(ctx)
+		if last != nil && ctx.Err() == nil {
+			pause(ctx, time.Second)
+		}
+		return last == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
+}
+
+// pause lets time pass.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
