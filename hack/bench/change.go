@@ -113,7 +113,7 @@ func soak(ctx context.Context, b *bench) error {
 // soaked says how things are after so many changes: every Secret is right within two intervals, or it is an error.
 func (s *stage) soaked(ctx context.Context, o *operator, changes int) error {
 	began := time.Now()
-	if err := s.settle(ctx, 2*s.world.refresh+5*time.Second); err != nil {
+	if err := s.settle(ctx, 3*s.world.refresh); err != nil {
 		return fmt.Errorf("after %d changes: %w", changes, err)
 	}
 	used, err := processUsage(o.Pid())
