@@ -1,10 +1,6 @@
 package devserver
 
-import (
-	"encoding/base64"
-
-	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
-)
+import "slices"
 
 // listBody is what all endpoints for secrets answer.
 type listBody struct {
@@ -19,20 +15,20 @@ type importsBody struct {
 	Secrets     []any  `json:"secrets"`
 }
 
-// sealedBody is a secret of the encrypted endpoint; an imported one has no path and no tags.
+// sealedBody is a secret of the encrypted endpoint; an imported one has no path and no tags. Bytes become base64.
 type sealedBody struct {
 	ID                    string     `json:"id"`
 	Version               int        `json:"version"`
 	Type                  string     `json:"type"`
-	KeyCiphertext         string     `json:"secretKeyCiphertext"`
-	KeyIV                 string     `json:"secretKeyIV"`
-	KeyTag                string     `json:"secretKeyTag"`
-	ValueCiphertext       string     `json:"secretValueCiphertext"`
-	ValueIV               string     `json:"secretValueIV"`
-	ValueTag              string     `json:"secretValueTag"`
-	CommentCiphertext     string     `json:"secretCommentCiphertext"`
-	CommentIV             string     `json:"secretCommentIV"`
-	CommentTag            string     `json:"secretCommentTag"`
+	KeyCiphertext         []byte     `json:"secretKeyCiphertext"`
+	KeyIV                 []byte     `json:"secretKeyIV"`
+	KeyTag                []byte     `json:"secretKeyTag"`
+	ValueCiphertext       []byte     `json:"secretValueCiphertext"`
+	ValueIV               []byte     `json:"secretValueIV"`
+	ValueTag              []byte     `json:"secretValueTag"`
+	CommentCiphertext     []byte     `json:"secretCommentCiphertext"`
+	CommentIV             []byte     `json:"secretCommentIV"`
+	CommentTag            []byte     `json:"secretCommentTag"`
 	ReminderNote          *string    `json:"secretReminderNote"`
 	ReminderRepeatDays    *int       `json:"secretReminderRepeatDays"`
 	SkipMultilineEncoding bool       `json:"skipMultilineEncoding"`
@@ -124,18 +120,19 @@ func (p *Project) importsBody(q question, entry importEntry, fault Fault) import
 }
 
 func (s *secret) sealedBody(folder, environment string, fault Fault) sealedBody {
-	value := s.sealedValue
-	if fault.spoils(s.name) {
-		value.Tag = spoiledTag(value)
-	}
-	return sealedBody{
+	b := sealedBody{
 		ID: s.id, OldID: s.id, Version: s.version, Type: "shared",
-		KeyCiphertext: s.sealedName.Ciphertext, KeyIV: s.sealedName.IV, KeyTag: s.sealedName.Tag,
-		ValueCiphertext: value.Ciphertext, ValueIV: value.IV, ValueTag: value.Tag,
-		CommentCiphertext: s.sealedComment.Ciphertext, CommentIV: s.sealedComment.IV, CommentTag: s.sealedComment.Tag,
 		SkipMultilineEncoding: s.skipMultiline, Algorithm: "aes-256-gcm", KeyEncoding: "utf8",
 		FolderID: folder, CreatedAt: s.created, UpdatedAt: s.updated, Environment: environment,
 	}
+	b.KeyCiphertext, b.KeyIV, b.KeyTag = s.sealedName.Parts()
+	b.ValueCiphertext, b.ValueIV, b.ValueTag = s.sealedValue.Parts()
+	b.CommentCiphertext, b.CommentIV, b.CommentTag = s.sealedComment.Parts()
+	if fault.spoils(s.name) {
+		b.ValueTag = slices.Clone(b.ValueTag)
+		b.ValueTag[0] ^= 1
+	}
+	return b
 }
 
 // rawBody expands and trims; the encrypted endpoint does neither.
@@ -155,14 +152,4 @@ func (p *Project) rawBody(q question, s *secret, environment, path string) rawBo
 		b.Value = hiddenValue
 	}
 	return b
-}
-
-// spoiledTag is a tag with one bit changed.
-func spoiledTag(s servicetoken.Sealed) string {
-	tag, err := base64.StdEncoding.DecodeString(s.Tag)
-	if err != nil || len(tag) == 0 {
-		panic(wrong("no tag to spoil: %w", err))
-	}
-	tag[0] ^= 1
-	return base64.StdEncoding.EncodeToString(tag)
 }

@@ -237,7 +237,7 @@ func (h *harness) recordedToken(p *Project, whole, file string) {
 	p.AddToken(spec)
 	t := h.tokens[was.ID]
 	t.created, t.updated, t.hash, t.lastUsed = was.CreatedAt, was.UpdatedAt, was.SecretHash, *was.LastUsed
-	t.key = servicetoken.Sealed{Ciphertext: *was.EncryptedKey, IV: *was.IV, Tag: *was.Tag}
+	t.key = servicetoken.NewSealed(was.EncryptedKey, was.IV, was.Tag)
 }
 
 // restore puts a secret back as it was recorded, opened with the project's key.
@@ -245,11 +245,11 @@ func (p *Project) restore(t *testing.T, path string, b sealedBody) {
 	t.Helper()
 	s := &secret{
 		id: b.ID, version: b.Version, skipMultiline: b.SkipMultilineEncoding, created: b.CreatedAt, updated: b.UpdatedAt,
-		sealedName:    servicetoken.Sealed{Ciphertext: b.KeyCiphertext, IV: b.KeyIV, Tag: b.KeyTag},
-		sealedValue:   servicetoken.Sealed{Ciphertext: b.ValueCiphertext, IV: b.ValueIV, Tag: b.ValueTag},
-		sealedComment: servicetoken.Sealed{Ciphertext: b.CommentCiphertext, IV: b.CommentIV, Tag: b.CommentTag},
+		sealedName:    servicetoken.NewSealed(b.KeyCiphertext, b.KeyIV, b.KeyTag),
+		sealedValue:   servicetoken.NewSealed(b.ValueCiphertext, b.ValueIV, b.ValueTag),
+		sealedComment: servicetoken.NewSealed(b.CommentCiphertext, b.CommentIV, b.CommentTag),
 	}
-	for sealed, plain := range map[servicetoken.Sealed]*string{s.sealedName: &s.name, s.sealedValue: &s.value, s.sealedComment: &s.comment} {
+	for plain, sealed := range map[*string]servicetoken.Sealed{&s.name: s.sealedName, &s.value: s.sealedValue, &s.comment: s.sealedComment} {
 		text, err := p.cipher.Open(sealed)
 		if err != nil {
 			t.Fatal(err)

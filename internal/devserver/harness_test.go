@@ -1,6 +1,7 @@
 package devserver
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -49,8 +50,9 @@ type reply struct {
 			Position   int
 			ImportEnv  struct{ Slug string }
 		}
-		LastUsed, ExpiresAt, EncryptedKey, IV, Tag *string
-		UpdatedAt                                  string
+		LastUsed, ExpiresAt   *string
+		EncryptedKey, IV, Tag []byte
+		UpdatedAt             string
 	}
 }
 
@@ -145,9 +147,14 @@ func open(t *testing.T, key string, secret map[string]any, field string) string 
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, err := opener.Open(servicetoken.Sealed{
-		Ciphertext: text(secret[field+"Ciphertext"]), IV: text(secret[field+"IV"]), Tag: text(secret[field+"Tag"]),
-	})
+	part := func(name string) []byte {
+		raw, err := base64.StdEncoding.Strict().DecodeString(text(secret[field+name]))
+		if err != nil {
+			t.Fatalf("%s%s of %v: %v", field, name, secret["id"], err)
+		}
+		return raw
+	}
+	plain, err := opener.Open(servicetoken.NewSealed(part("Ciphertext"), part("IV"), part("Tag")))
 	if err != nil {
 		t.Fatalf("%s of %v: %v", field, secret["id"], err)
 	}

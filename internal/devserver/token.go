@@ -154,6 +154,7 @@ type scopeBody struct {
 	Environment string `json:"environment"`
 }
 
+// tokenBody has its bytes in base64, or null where there is no key.
 type tokenBody struct {
 	ID           string      `json:"id"`
 	Name         string      `json:"name"`
@@ -162,9 +163,9 @@ type tokenBody struct {
 	LastUsed     *string     `json:"lastUsed"`
 	ExpiresAt    *string     `json:"expiresAt"`
 	SecretHash   string      `json:"secretHash"`
-	EncryptedKey *string     `json:"encryptedKey"`
-	IV           *string     `json:"iv"`
-	Tag          *string     `json:"tag"`
+	EncryptedKey []byte      `json:"encryptedKey"`
+	IV           []byte      `json:"iv"`
+	Tag          []byte      `json:"tag"`
 	CreatedAt    string      `json:"createdAt"`
 	UpdatedAt    string      `json:"updatedAt"`
 	CreatedBy    string      `json:"createdBy"`
@@ -180,9 +181,10 @@ func (s *Server) showToken(c *call) *answer {
 	t := c.token
 	body := tokenBody{
 		ID: t.id, Name: t.name, Scopes: []scopeBody{}, Permissions: t.permissions, LastUsed: orNull(t.lastUsed), SecretHash: t.hash,
-		EncryptedKey: orNull(t.key.Ciphertext), IV: orNull(t.key.IV), Tag: orNull(t.key.Tag), CreatedAt: t.created, UpdatedAt: t.updated,
-		CreatedBy: s.user.ID, ProjectID: t.project.id, Workspace: t.project.id, User: s.user, OldID: t.id,
+		CreatedAt: t.created, UpdatedAt: t.updated, CreatedBy: s.user.ID, ProjectID: t.project.id, Workspace: t.project.id, User: s.user,
+		OldID: t.id,
 	}
+	body.EncryptedKey, body.IV, body.Tag = t.key.Parts()
 	for _, scope := range t.scopes {
 		body.Scopes = append(body.Scopes, scopeBody{scope.Path, scope.Environment})
 	}

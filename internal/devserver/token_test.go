@@ -67,7 +67,7 @@ func TestTokenOpensTheProjectKeyUnlessMadeWithoutOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := h.get(token.Bearer(), tokenRoute).body
-		key, err := token.OpenProjectKey(servicetoken.Sealed{Ciphertext: *body.EncryptedKey, IV: *body.IV, Tag: *body.Tag})
+		key, err := token.OpenProjectKey(servicetoken.NewSealed(body.EncryptedKey, body.IV, body.Tag))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,9 +45,9 @@ func (s *Server) ServiceToken(ctx context.Context, token servicetoken.Token) (To
 		Scopes       *servicetoken.Scopes `json:"scopes"`
 		Permissions  *[]string            `json:"permissions"`
 		ExpiresAt    *time.Time           `json:"expiresAt"`
-		EncryptedKey string               `json:"encryptedKey"` // this and the next two can be null
-		IV           string               `json:"iv"`
-		Tag          string               `json:"tag"`
+		EncryptedKey encoded              `json:"encryptedKey"` // this and the next two can be null
+		IV           encoded              `json:"iv"`
+		Tag          encoded              `json:"tag"`
 	}
 	if err := decode(routeServiceToken, r.body, &wire); err != nil {
 		return TokenInfo{}, err
@@ -61,7 +61,7 @@ func (s *Server) ServiceToken(ctx context.Context, token servicetoken.Token) (To
 	return TokenInfo{
 		ID: wire.ID, Name: wire.Name, ProjectID: wire.ProjectID,
 		Scopes: *wire.Scopes, Permissions: *wire.Permissions, ExpiresAt: wire.ExpiresAt,
-		ProjectKey: servicetoken.Sealed{Ciphertext: wire.EncryptedKey, IV: wire.IV, Tag: wire.Tag},
+		ProjectKey: sealed(wire.EncryptedKey, wire.IV, wire.Tag),
 	}, nil
 }
 

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"unicode/utf8"
-
-	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
 )
 
 // The causes of KindBadAnswer. The errors of encoding/json are not passed on, as they quote what they could not read.
@@ -44,12 +42,12 @@ func (l labels) place() (environment, path string) { return l.Environment, l.Sec
 
 type sealedWire struct {
 	labels
-	KeyCiphertext   *string `json:"secretKeyCiphertext"`
-	KeyIV           string  `json:"secretKeyIV"`
-	KeyTag          string  `json:"secretKeyTag"`
-	ValueCiphertext *string `json:"secretValueCiphertext"` // present and empty for an empty value
-	ValueIV         string  `json:"secretValueIV"`
-	ValueTag        string  `json:"secretValueTag"`
+	KeyCiphertext   *encoded `json:"secretKeyCiphertext"`
+	KeyIV           encoded  `json:"secretKeyIV"`
+	KeyTag          encoded  `json:"secretKeyTag"`
+	ValueCiphertext *encoded `json:"secretValueCiphertext"` // present and empty for an empty value
+	ValueIV         encoded  `json:"secretValueIV"`
+	ValueTag        encoded  `json:"secretValueTag"`
 	Tags            []struct {
 		Slug string `json:"slug"`
 	} `json:"tags"`
@@ -61,8 +59,8 @@ func (w sealedWire) secret() (SealedSecret, error) {
 	}
 	return SealedSecret{
 		ID: w.ID, Environment: w.Environment, Path: w.SecretPath,
-		Name:  servicetoken.Sealed{Ciphertext: *w.KeyCiphertext, IV: w.KeyIV, Tag: w.KeyTag},
-		Value: servicetoken.Sealed{Ciphertext: *w.ValueCiphertext, IV: w.ValueIV, Tag: w.ValueTag},
+		Name:  sealed(*w.KeyCiphertext, w.KeyIV, w.KeyTag),
+		Value: sealed(*w.ValueCiphertext, w.ValueIV, w.ValueTag),
 	}, nil
 }
 

@@ -3,21 +3,13 @@ package servicetoken
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// What an encrypted field looks like (observed on the wire; see testdata):
-// AES-256-GCM with a 16-byte IV, a 16-byte tag kept apart from the ciphertext, no associated data; each of the three in
-// padded standard base64. Keys are 32 hexadecimal characters used as 32 ASCII bytes, not decoded. An empty plaintext is
-// an empty ciphertext with a real IV and tag, and is authenticated like any other.
-const (
-	keySize   = 32
-	nonceSize = 16
-	tagSize   = 16
-)
+// keySize is that of AES-256. Keys are 32 hexadecimal characters used as 32 ASCII bytes, not decoded.
+const keySize = 32
 
 // Errors of opening. They tell what is wrong with the shape, never what was in it.
 var (
@@ -28,14 +20,6 @@ var (
 	ErrOpen       = errors.New("the encrypted field does not open: it was changed, or encrypted for another key")
 	ErrProjectKey = errors.New("the project key is not 32 bytes long")
 )
-
-// Sealed is an encrypted field as the API carries it: three base64 texts.
-type Sealed struct {
-	Ciphertext, IV, Tag string
-}
-
-// IsZero says whether nothing at all was sent for the field, as for the project key of a token without one.
-func (s Sealed) IsZero() bool { return s == Sealed{} }
 
 // ProjectKey opens and seals the fields of a project's secrets. It is safe for concurrent use, and worth keeping: the
 // key schedule costs more than opening a small field.
@@ -89,32 +73,18 @@ func NewProjectKey(key string) (ProjectKey, error) {
 	return ProjectKey{aead: aead}, nil
 }
 
-// Open returns the plaintext, byte-exact. Errors: ErrEncoding, ErrNonce, ErrTag, ErrOpen, and ErrProjectKey of the zero key.
+// Open returns the plaintext, byte-exact, in memory of its own: an empty one is empty and not nil. It takes as long as the
+// cipher alone. Errors: ErrEncoding, ErrNonce, ErrTag, ErrOpen, and ErrProjectKey of the zero key.
 func (k ProjectKey) Open(s Sealed) ([]byte, error) {
-	if k.aead == nil {
+	switch {
+	case k.aead == nil:
 		return nil, ErrProjectKey
-	}
-	// Lengths are checked before the cipher sees anything: GCM panics on an IV of another length.
-	nonce, n, err := decodeShort(s.IV)
-	if err != nil {
-		return nil, err
-	} else if n != nonceSize {
+	case s.err != nil:
+		return nil, s.err
+	case len(s.iv) != nonceSize: // GCM would panic
 		return nil, ErrNonce
 	}
-	tag, n, err := decodeShort(s.Tag)
-	if err != nil {
-		return nil, err
-	} else if n != tagSize {
-		return nil, ErrTag
-	}
-	// One allocation: the ciphertext is decoded where the tag is appended and the plaintext is opened in place.
-	buf := make([]byte, base64.StdEncoding.DecodedLen(len(s.Ciphertext)), base64.StdEncoding.DecodedLen(len(s.Ciphertext))+tagSize)
-	n, err = base64.StdEncoding.Strict().Decode(buf, []byte(s.Ciphertext))
-	if err != nil {
-		return nil, ErrEncoding
-	}
-	buf = append(buf[:n], tag[:tagSize]...)
-	plain, err := k.aead.Open(buf[:0], nonce[:nonceSize], buf, nil)
+	plain, err := k.aead.Open([]byte{}, s.iv, s.box, nil)
 	if err != nil {
 		return nil, ErrOpen
 	}
@@ -123,27 +93,9 @@ func (k ProjectKey) Open(s Sealed) ([]byte, error) {
 
 // Seal encrypts plain with an IV read from random.
 func (k ProjectKey) Seal(plain []byte, random io.Reader) (Sealed, error) {
-	var nonce [nonceSize]byte
-	if _, err := io.ReadFull(random, nonce[:]); err != nil {
+	iv := make([]byte, nonceSize)
+	if _, err := io.ReadFull(random, iv); err != nil {
 		return Sealed{}, fmt.Errorf("making an IV: %w", err)
 	}
-	sealed := k.aead.Seal(nil, nonce[:], plain, nil)
-	at := len(sealed) - tagSize
-	return Sealed{
-		Ciphertext: base64.StdEncoding.EncodeToString(sealed[:at]),
-		IV:         base64.StdEncoding.EncodeToString(nonce[:]),
-		Tag:        base64.StdEncoding.EncodeToString(sealed[at:]),
-	}, nil
-}
-
-// decodeShort decodes an IV or a tag without allocating. For a text that is too long for either, n is larger than both.
-func decodeShort(text string) (raw [nonceSize + tagSize]byte, n int, err error) {
-	if base64.StdEncoding.DecodedLen(len(text)) > len(raw) {
-		return raw, len(raw) + 1, nil
-	}
-	n, err = base64.StdEncoding.Strict().Decode(raw[:], []byte(text))
-	if err != nil {
-		return raw, 0, ErrEncoding
-	}
-	return raw, n, nil
+	return Sealed{iv: iv, box: k.aead.Seal(nil, iv, plain, nil)}, nil
 }

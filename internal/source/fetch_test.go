@@ -3,6 +3,8 @@ package source
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -257,6 +259,23 @@ func TestAFirstAnswerThatDoesNotOpenLeavesNoETag(t *testing.T) {
 	w.pass(time.Minute)
 	w.expect(asked{token: 2, project: 2, sealed: 2})
 	w.Expect(w.last(sealedPath).IfNoneMatch).To(BeEmpty())
+}
+
+func TestAFieldThatIsNotBase64NamesItsSecret(t *testing.T) {
+	w := newWorld(t, 1)
+	cred := w.credential(devserver.TokenSpec{})
+	w.interceptWith(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != sealedPath {
+			return false
+		}
+		answer := httptest.NewRecorder()
+		w.backend.ServeHTTP(answer, r)
+		_, _ = rw.Write(regexp.MustCompile(`("secretValueIV":)"[^"]*"`).ReplaceAll(answer.Body.Bytes(), []byte(`$1"?"`)))
+		return true
+	})
+	err := w.failure(cred, time.Minute, app)
+	w.Expect(err).To(BeAssignableToTypeOf(&DecryptionError{}))
+	w.Expect(err.Error()).To(Equal("in prod:/app: KEY: the encrypted field is not padded standard base64"))
 }
 
 func TestASecretWhoseNameDoesNotOpenIsCalledByItsID(t *testing.T) {

@@ -55,7 +55,7 @@ func (p *Pool) newSession(cred Credential) *poller[*Token] {
 func (t *Token) equal(o *Token) bool {
 	sameExpiry := t.ExpiresAt == o.ExpiresAt || t.ExpiresAt != nil && o.ExpiresAt != nil && t.ExpiresAt.Equal(*o.ExpiresAt)
 	return sameExpiry && slices.Equal(t.Scopes, o.Scopes) && t.ProjectVersion == o.ProjectVersion && t.projectID == o.projectID &&
-		slices.Equal(t.environments, o.environments) && t.canRead == o.canRead && t.hasKey == o.hasKey && t.sealedKey == o.sealedKey
+		slices.Equal(t.environments, o.environments) && t.canRead == o.canRead && t.hasKey == o.hasKey && t.sealedKey.Equal(o.sealedKey)
 }
 
 // explain makes one error of the two with which the server answers to an expired token: it says so once, deletes the token,
@@ -87,7 +87,7 @@ func describe(ctx context.Context, cred Credential, before *Token) (*Token, erro
 	}
 	switch {
 	case !t.hasKey:
-	case before != nil && before.sealedKey == t.sealedKey:
+	case before != nil && before.sealedKey.Equal(t.sealedKey):
 		t.key, t.keyErr = before.key, before.keyErr
 	default:
 		if t.key, err = cred.Token.OpenProjectKey(t.sealedKey); err != nil {

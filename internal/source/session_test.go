@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -367,12 +368,13 @@ func TestARateLimitedDescriptionIsWaitedFor(t *testing.T) {
 func TestTokensAreEqualWhateverTheirKeysAreOpenedTo(t *testing.T) {
 	g := NewWithT(t)
 	at, sooner := time.Unix(100, 0), time.Unix(50, 0)
-	sealed := servicetoken.Sealed{Ciphertext: "c", IV: "i", Tag: "t"}
+	part := func(filling byte) []byte { return bytes.Repeat([]byte{filling}, 16) }
+	sealed := func() servicetoken.Sealed { return servicetoken.NewSealed(part('c'), part('i'), part('t')) }
 	token := Token{
-		ID: "1", ExpiresAt: &at, Scopes: everywhere(), ProjectVersion: 1, projectID: "p", environments: []string{"dev"}, canRead: true, hasKey: true, sealedKey: sealed,
+		ID: "1", ExpiresAt: &at, Scopes: everywhere(), ProjectVersion: 1, projectID: "p", environments: []string{"dev"}, canRead: true, hasKey: true, sealedKey: sealed(),
 	}
 	again := token
-	again.keyErr = errors.New("does not open")
+	again.sealedKey, again.keyErr = sealed(), errors.New("does not open")
 	sameTime := at
 	again.ExpiresAt = &sameTime
 	g.Expect(token.equal(&again)).To(BeTrue())
@@ -387,7 +389,7 @@ func TestTokensAreEqualWhateverTheirKeysAreOpenedTo(t *testing.T) {
 		"project":      func(t *Token) { t.projectID = "q" },
 		"environments": func(t *Token) { t.environments = []string{"prod"} },
 		"permission":   func(t *Token) { t.canRead = false },
-		"key":          func(t *Token) { t.sealedKey.Tag = "u" },
+		"key":          func(t *Token) { t.sealedKey = servicetoken.NewSealed(part('c'), part('i'), part('u')) },
 	} {
 		other := token
 		change(&other)
