@@ -74,7 +74,8 @@ type Error struct {
 	Kind   Kind
 	Status int    // of the answer; 0 without one
 	Route  string // template, such as "GET /api/v3/secrets"; empty when no request was made
-	// RetryAfter is how long the server, or the backoff of its host, wants to be left alone. 0 when nothing is known.
+	// RetryAfter is how long the server, or the backoff of its host, wants to be left alone. 0 when nothing is known: after
+	// the first failure too, which may be of this one request and not of the host.
 	RetryAfter time.Duration
 	Err        error // what lies behind it, in this package's own words; may be nil
 }

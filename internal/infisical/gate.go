@@ -2,10 +2,13 @@ package infisical
 
 import "time"
 
-// Steps of the backoff: each failed probe doubles the step, from the first to the longest.
 const (
+	// firstStep and longestStep bound the steps of the backoff, each failed probe doubling the one before. One request per host
+	// and half minute is no load, and whoever waits for a server goes on half a minute after it is up.
 	firstStep   = time.Second
-	longestStep = 5 * time.Minute
+	longestStep = 30 * time.Second
+	// longestAsked bounds the step that a server can ask for with retry-after.
+	longestAsked = 5 * time.Minute
 )
 
 // gate keeps a thousand callers from knocking a thousand times at what has just failed. A failure closes it for a step;
@@ -32,13 +35,14 @@ func (g *gate) pass(p *pass) {
 }
 
 // returned notes that a request is over, and says whether its failure counts: the probe's does, and any that finds the
-// gate open. What was on its way when the gate closed tells nothing new.
-func (g *gate) returned(p *pass) bool {
+// gate open. What was on its way when the gate closed tells nothing new. lasting means that the host failed before too:
+// a single failure may be of the request and not of the host.
+func (g *gate) returned(p *pass) (counts, lasting bool) {
 	if g.probe == p {
 		g.probe = nil
-		return true
+		return true, true
 	}
-	return g.failures == 0
+	return g.failures == 0, false
 }
 
 func (g *gate) open() { *g = gate{} }
@@ -47,11 +51,11 @@ func (g *gate) open() { *g = gate{} }
 // atLeast is what the server asked for with retry-after.
 func (g *gate) close(now time.Time, cause *Error, jitter float64, atLeast time.Duration) {
 	step := longestStep
-	if g.failures < 9 { // 2^9 s is more than the longest
+	if g.failures < 5 { // 2^5 s is more than the longest
 		step = min(firstStep<<g.failures, longestStep)
 	}
 	step -= time.Duration(jitter * float64(step) / 4)
-	step = max(step, min(atLeast, longestStep))
+	step = max(step, min(atLeast, longestAsked))
 	*g = gate{
 		failures:    g.failures + 1,
 		closedUntil: now.Add(step),

@@ -65,7 +65,7 @@ const (
 // outcome is what came of a request.
 type outcome struct {
 	verdict verdict
-	cause   *Error      // for failed and untrusted; its RetryAfter is set from the gate that it closed
+	cause   *Error      // for failed and untrusted; its RetryAfter is set from the gate
 	head    *answerHead // nil without an answer
 	missing bool        // the server does not have the route and need not be asked again soon
 }
@@ -178,25 +178,26 @@ func (h *host) giveUp(p *pass) {
 
 // judge lets a request's outcome open or close the gates.
 func (h *host) judge(p *pass, o *outcome, now time.Time) {
-	hostCounts, trustCounts := h.gate.returned(p), p.trust.returned(p)
+	hostCounts, lasting := h.gate.returned(p)
+	trustCounts, _ := p.trust.returned(p)
 	switch o.verdict {
 	case unsent, abandoned: // nothing to learn
 	case answered:
 		h.gate.open()
 		p.trust.open()
 	case failed:
+		var atLeast time.Duration
 		if o.head != nil {
 			p.trust.open()
+			atLeast = o.head.retryAfter
 		}
 		if hostCounts {
-			var atLeast time.Duration
-			if o.head != nil {
-				atLeast = o.head.retryAfter
-			}
 			h.gate.close(now, o.cause, h.jitter(), atLeast)
 			h.refuse(func(q *pass) error { return h.gate.refusal(now, q.lane.route) })
 		}
-		o.cause.RetryAfter = max(h.gate.closedUntil.Sub(now), 0)
+		if lasting || atLeast > 0 { // else whoever asked may ask for what only fails, and is to back off by itself
+			o.cause.RetryAfter = max(h.gate.closedUntil.Sub(now), 0)
+		}
 	case untrusted:
 		if trustCounts {
 			p.trust.close(now, o.cause, h.jitter(), 0)
