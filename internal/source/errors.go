@@ -100,6 +100,15 @@ func paceOf(err error) pace {
 	return paceRetry
 }
 
+// backOffMax bounds the back-off of one poller after a failure.
+func backOffMax(err error) time.Duration {
+	switch infisical.KindOf(err) {
+	case infisical.KindServer, infisical.KindNetwork:
+		return brokenMax
+	}
+	return retryMax
+}
+
 // retryAfter is how long the server, or the back-off of its host, wants to be left alone.
 func retryAfter(err error) time.Duration {
 	if api, ok := errors.AsType[*infisical.Error](err); ok {

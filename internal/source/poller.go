@@ -12,9 +12,12 @@ import (
 const (
 	// jitter spreads the polls of sources that started together, as a share of the interval.
 	jitter = 0.1
-	// retryMin and retryMax bound the back-off of one poller. That of a host that is down is the client's.
+	// retryMin and retryMax bound the back-off of one poller, which is for failures after which nobody told when to ask again.
+	// That of a host that is down is the client's.
 	retryMin = time.Second
-	retryMax = 5 * time.Minute
+	retryMax = time.Minute
+	// brokenMax bounds it for what fails at a host that works: each such attempt keeps all others from the host for a moment.
+	brokenMax = 5 * time.Minute
 	// slowPace is how often something that only a person can mend is looked at again.
 	slowPace = 10 * time.Minute
 	// tolerated is how many failures in a row of the kind that heals by itself are kept from readers, unless a poller says
@@ -40,6 +43,7 @@ type poller[T any] struct {
 	told     error         // what readers are told; nil while value is current
 	last     error         // what the last attempt ended with
 	failures int           // in a row, of the kind that heals by itself
+	untimed  int           // those of them after which nobody told when to ask again
 	finished time.Time     // of the last attempt; zero before the first
 	underWay bool          // an attempt is, or the first is about to be
 	attempt  chan struct{} // closed when the attempt under way, or else the next one, is over
@@ -148,7 +152,7 @@ func (p *poller[T]) begin() {
 
 // settle takes in what an attempt ended with. It returns how long to wait for the next one, and whether readers see a change.
 func (p *poller[T]) settle(value T, err error) (wait time.Duration, changed bool) {
-	changed, failures := p.take(value, err)
+	changed, untimed := p.take(value, err)
 	// Asked for when the attempt is not under way any more, as hurry relies on, and without p.mu, as it takes its owner's
 	// lock, under which read is called.
 	wait = p.interval()
@@ -158,13 +162,17 @@ func (p *poller[T]) settle(value T, err error) (wait time.Duration, changed bool
 		case paceSlow:
 			wait = slowPace
 		case paceRetry:
-			wait = max(min(retryMin<<min(failures-1, 16), retryMax), retryAfter(err))
+			if told := retryAfter(err); told > 0 {
+				wait = max(told, retryMin) // which may have been told to another, a while ago
+			} else {
+				wait = min(retryMin<<min(untimed-1, 16), backOffMax(err))
+			}
 		}
 	}
 	return p.spread(wait), changed
 }
 
-func (p *poller[T]) take(value T, err error) (changed bool, failures int) {
+func (p *poller[T]) take(value T, err error) (changed bool, untimed int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
@@ -173,7 +181,7 @@ func (p *poller[T]) take(value T, err error) (changed bool, failures int) {
 		if !same { // else the old one stays, so that readers who compare pointers see no change
 			p.value, p.good = value, true
 		}
-		p.told, p.failures = nil, 0
+		p.told, p.failures, p.untimed = nil, 0, 0
 	} else {
 		changed = p.fail(err)
 	}
@@ -184,19 +192,22 @@ func (p *poller[T]) take(value T, err error) (changed bool, failures int) {
 		close(p.news)
 		p.news = make(chan struct{})
 	}
-	return changed, p.failures
+	return changed, p.untimed
 }
 
 // fail takes in a failure, and says whether readers see a change. p.mu is held.
 func (p *poller[T]) fail(err error) (changed bool) {
 	if paceOf(err) == paceRetry {
 		p.failures++
+		if retryAfter(err) == 0 {
+			p.untimed++
+		}
 		// A good value, and a failure that lasts, are both worth keeping for a while.
 		if (p.good && p.told == nil || p.told != nil && paceOf(p.told) != paceRetry) && p.failures <= p.tolerated {
 			return false
 		}
 	} else {
-		p.failures = 0
+		p.failures, p.untimed = 0, 0
 	}
 	changed = p.told == nil || p.told.Error() != err.Error()
 	p.told = err

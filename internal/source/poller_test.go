@@ -36,6 +36,8 @@ func TestSettleDecidesWhatReadersSeeAndWhenToTryAgain(t *testing.T) {
 	}
 	damaged := &DecryptionError{Err: errors.New("damaged")}
 	wait := &infisical.Error{Kind: infisical.KindRateLimited, RetryAfter: 40 * time.Second}
+	refused := &infisical.Error{Kind: infisical.KindHostDown, RetryAfter: 30 * time.Second}
+	refusedLately := &infisical.Error{Kind: infisical.KindHostDown, RetryAfter: time.Millisecond}
 	for name, attempts := range map[string][]attempt{
 		"good, the same, another": {
 			{1, nil, time.Minute, true, nil}, {1, nil, time.Minute, false, nil}, {2, nil, time.Minute, true, nil},
@@ -58,6 +60,16 @@ func TestSettleDecidesWhatReadersSeeAndWhenToTryAgain(t *testing.T) {
 		},
 		"the server says when": {
 			{0, wait, 40 * time.Second, true, wait},
+		},
+		"the host is down: whoever waits for it waits no longer": {
+			{1, nil, time.Minute, true, nil}, {0, errDown, time.Second, false, nil}, {0, refused, 30 * time.Second, true, refused},
+			{0, refused, 30 * time.Second, false, refused}, {0, refused, 30 * time.Second, false, refused}, {1, nil, time.Minute, true, nil},
+		},
+		"the host works: whoever fails there comes back ever later": {
+			{0, errDown, time.Second, true, errDown}, {0, refused, 30 * time.Second, true, refused}, {0, errDown, 2 * time.Second, true, errDown},
+		},
+		"the time that was told is nearly over": {
+			{0, refusedLately, retryMin, true, refusedLately},
 		},
 		"another failure is told": {
 			{0, errDown, time.Second, true, errDown}, {0, errGone, slowPace, true, errGone},
@@ -95,11 +107,13 @@ func TestAFailureKeepsTheLastGoodValue(t *testing.T) {
 func TestBackOffIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	p := newTestPoller(clocktesting.NewFakeClock(time.Unix(0, 0)))
-	var wait time.Duration
-	for range 100 {
-		wait, _ = p.settle(0, errDown)
+	for err, want := range map[error]time.Duration{errDown: brokenMax, &infisical.Error{Kind: infisical.KindBadAnswer}: retryMax, errors.New("not counted"): retryMax} {
+		var wait time.Duration
+		for range 100 {
+			wait, _ = p.settle(0, err)
+		}
+		g.Expect(wait).To(Equal(want))
 	}
-	g.Expect(wait).To(Equal(retryMax))
 }
 
 func TestSpreadNeverComesEarlier(t *testing.T) {
