@@ -28,7 +28,9 @@ type address struct {
 }
 
 // origin identifies the host that rate limits and backoff belong to.
-func (a address) origin() string {
+func (a address) origin() string { return a.scheme + "://" + a.hostPort() }
+
+func (a address) hostPort() string {
 	host := a.host
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
@@ -36,7 +38,7 @@ func (a address) origin() string {
 	if a.port != "" {
 		host += ":" + a.port
 	}
-	return a.scheme + "://" + host
+	return host
 }
 
 func (a address) base() string { return a.origin() + a.prefix }

@@ -43,6 +43,19 @@ func TestServerURLsAreNormalised(t *testing.T) {
 	}
 }
 
+func TestHostIsWhatPeopleCallTheServer(t *testing.T) {
+	c := NewClient(Options{AllowHTTP: true})
+	for raw, want := range map[string]string{
+		"https://APP.infisical.com:443/prefix/api": "app.infisical.com",
+		"http://host:8080":                         "host:8080",
+		"https://[2001:db8::1]:8443":               "[2001:db8::1]:8443",
+	} {
+		if got := mustServer(t, c, raw, nil).Host(); got != want {
+			t.Errorf("%s: %s, want %s", raw, got, want)
+		}
+	}
+}
+
 func TestServerURLsAreRefused(t *testing.T) {
 	for raw, want := range map[string]error{
 		"":                                  errURL,

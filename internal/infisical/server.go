@@ -40,6 +40,9 @@ type Server struct {
 	transport http.RoundTripper
 }
 
+// Host is what people call the server: its host[:port], without scheme and path. The port is left out where it is the scheme's own.
+func (s *Server) Host() string { return s.at.hostPort() }
+
 // PacedUntil is zero, or until when requests to this server's host wait for the rate limit it announced: the latest, if
 // requests of more than one route wait.
 func (s *Server) PacedUntil() time.Time { return s.host.pacedUntil() }

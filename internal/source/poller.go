@@ -34,6 +34,7 @@ type poller[T any] struct {
 	interval  func() time.Duration             // between good attempts
 	changed   func()                           // called, outside of locks, when read answers differently than before
 	outdated  func() <-chan struct{}           // closed when what the last attempt relied on has changed: time for another
+	ended     func(late time.Duration)         // called, outside of locks, with how long after it was due a good attempt ended
 	tolerated int
 	poked     chan struct{} // capacity 1
 
@@ -45,6 +46,8 @@ type poller[T any] struct {
 	failures int           // in a row, of the kind that heals by itself
 	untimed  int           // those of them after which nobody told when to ask again
 	finished time.Time     // of the last attempt; zero before the first
+	due      time.Time     // when the attempt under way, or the last one, was due: it begins then, and waits for its turn
+	delay    delay         // from due to finished
 	underWay bool          // an attempt is, or the first is about to be
 	attempt  chan struct{} // closed when the attempt under way, or else the next one, is over
 	news     chan struct{} // closed when read answers differently than it does now
@@ -53,7 +56,8 @@ type poller[T any] struct {
 func newPoller[T any](c clock.Clock, random func() float64) *poller[T] {
 	return &poller[T]{
 		clock: c, random: random, outdated: func() <-chan struct{} { return nil }, tolerated: tolerated,
-		poked: make(chan struct{}, 1), underWay: true, attempt: make(chan struct{}), news: make(chan struct{}),
+		ended: func(time.Duration) {},
+		poked: make(chan struct{}, 1), due: c.Now(), underWay: true, attempt: make(chan struct{}), news: make(chan struct{}),
 	}
 }
 
@@ -143,7 +147,9 @@ func (p *poller[T]) run(ctx context.Context) {
 func (p *poller[T]) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.underWay = true
+	if !p.underWay { // the first has been since the start
+		p.underWay, p.due = true, p.clock.Now()
+	}
 	select {
 	case <-p.poked:
 	default:
@@ -156,7 +162,9 @@ func (p *poller[T]) settle(value T, err error) (wait time.Duration, changed bool
 	// Asked for when the attempt is not under way any more, as hurry relies on, and without p.mu, as it takes its owner's
 	// lock, under which read is called.
 	wait = p.interval()
-	if err != nil {
+	if err == nil {
+		changed = p.measure(wait) || changed
+	} else {
 		switch paceOf(err) {
 		case paceInterval:
 		case paceSlow:
@@ -212,6 +220,34 @@ func (p *poller[T]) fail(err error) (changed bool) {
 	changed = p.told == nil || p.told.Error() != err.Error()
 	p.told = err
 	return changed
+}
+
+// measure takes in how late a good attempt ended, and says whether that changes the period.
+func (p *poller[T]) measure(interval time.Duration) (changed bool) {
+	p.mu.Lock()
+	late := p.finished.Sub(p.due)
+	changed = p.delay.add(late, p.finished, interval)
+	p.mu.Unlock()
+	p.ended(late)
+	return changed
+}
+
+// period is how long it takes from one good attempt to the next, and whether that is known. Nobody waits to know it of what only a
+// person can mend.
+func (p *poller[T]) period() (period Period, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delay.period(), p.delay.known || p.told != nil && !Transient(p.told)
+}
+
+// overdue is how long the attempt has been due that has not ended yet, if there is one.
+func (p *poller[T]) overdue(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.underWay {
+		return 0
+	}
+	return now.Sub(p.due)
 }
 
 // spread lengthens d at random, never shortens it: a wait that the server asked for is kept.

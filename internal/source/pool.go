@@ -39,6 +39,7 @@ type Pool struct {
 	sessions map[Credential]*entry[*Token]
 	sources  map[Key]*entry[*Snapshot]
 	owners   map[Owner]*subscription
+	hosts    map[string]*tally
 }
 
 // entry is a poller and who reads it.
@@ -81,6 +82,7 @@ func NewPool(o Options) *Pool {
 	p := &Pool{
 		notify: o.Notify, clock: o.Clock, random: o.Random,
 		sessions: map[Credential]*entry[*Token]{}, sources: map[Key]*entry[*Snapshot]{}, owners: map[Owner]*subscription{},
+		hosts: map[string]*tally{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
@@ -134,6 +136,27 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 	return r
 }
 
+// Period is how often an owner's sources are read, if the rarest of them is read clearly less often than the owner wants. known
+// is false as long as that is not known, which takes a minute or two. A change is told through Notify.
+func (p *Pool) Period(owner Owner) (longest Period, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sub := p.owners[owner]
+	if sub == nil {
+		return Period{}, false
+	}
+	known = true
+	for place := range sub.places {
+		e := p.sources[Key{Credential: sub.cred, Place: place}]
+		period, ok := e.period()
+		if period = period.against(e.readers[owner]); period.Max > longest.Max {
+			longest = period
+		}
+		known = known && ok
+	}
+	return longest, known || longest != Period{}
+}
+
 // Keep ends the owner's reading of all places but these.
 func (p *Pool) Keep(owner Owner, places map[Place]struct{}) {
 	p.mu.Lock()
@@ -176,6 +199,7 @@ func (p *Pool) keep(owner Owner, sub *subscription, kept map[Place]struct{}) {
 		key := Key{Credential: sub.cred, Place: place}
 		if p.sources[key].leave(owner) {
 			delete(p.sources, key)
+			p.left(key.Server.Host())
 		}
 	}
 }
@@ -231,6 +255,9 @@ func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
 		return e.pace
 	}
 	e.changed = func() { p.tell(e.readers) }
+	host := key.Server.Host()
+	e.ended = func(late time.Duration) { p.polled(host, late) }
+	p.joined(host)
 	p.sources[key] = e
 	e.stop = p.launch(e.run)
 	return e
