@@ -10,14 +10,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/source"
 )
 
-// collector answers a scrape from what the cache and the ledger hold at that moment, so a series ends with its object or token.
+// collector answers a scrape from what the cache, the ledger and the pool hold at that moment, so a series ends with its object,
+// token or host.
 type collector struct {
 	cache client.Reader
 	uses  counter
+	polls loads
 
 	objects, total, ratio, expiry *prometheus.Desc
+	sources, overdue, delay       *prometheus.Desc
 }
 
 // counter is the ledger of uses, as far as a scrape needs it.
@@ -26,30 +30,51 @@ type counter interface {
 	Count(tokenID string) int64
 }
 
+// loads is the pool of sources, as far as a scrape needs it.
+type loads interface {
+	Load() map[string]source.Load // by host
+}
+
 // scrapeTimeout limits what a scrape may take at the cache, which is in memory.
 const scrapeTimeout = 5 * time.Second
 
-func newCollector(cache client.Reader, uses counter) *collector {
+func newCollector(cache client.Reader, uses counter, polls loads) *collector {
 	name := func(n string) string { return prometheus.BuildFQName("servicetoken", "", n) }
-	token := []string{"token_id"}
+	token, host := []string{"token_id"}, []string{"host"}
 	return &collector{
-		cache: cache, uses: uses,
+		cache: cache, uses: uses, polls: polls,
 		objects: prometheus.NewDesc(name("objects"), "ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.", []string{"ready", "reason"}, nil),
 		total:   prometheus.NewDesc(name("token_uses_total"), "Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.", token, nil),
 		ratio:   prometheus.NewDesc(name("token_rotation_threshold_ratio"), "Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.", token, nil),
 		expiry:  prometheus.NewDesc(name("token_expiry_timestamp_seconds"), "When a token expires, in seconds since 1970; absent for one that never does.", token, nil),
+		sources: prometheus.NewDesc(name("sources"), "Distinct sources that are polled at a server, however many objects read them.", host, nil),
+		overdue: prometheus.NewDesc(name("poll_overdue_seconds"), "How long that poll of a server's sources has been due that is due now and waits longest, for the rate limit or the answer; 0 when none is.", host, nil),
+		delay:   prometheus.NewDesc(name("poll_delay_seconds"), "How long after they were due polls of a server's sources ended, those that failed aside.", host, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.objects, c.total, c.ratio, c.expiry} {
+	for _, d := range []*prometheus.Desc{c.objects, c.total, c.ratio, c.expiry, c.sources, c.overdue, c.delay} {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
+	c.collectPolls(out)
+	c.collectObjects(out)
+}
+
+func (c *collector) collectPolls(out chan<- prometheus.Metric) {
+	for host, l := range c.polls.Load() {
+		out <- prometheus.MustNewConstMetric(c.sources, prometheus.GaugeValue, float64(l.Sources), host)
+		out <- prometheus.MustNewConstMetric(c.overdue, prometheus.GaugeValue, l.Overdue.Seconds(), host)
+		out <- prometheus.MustNewConstHistogram(c.delay, l.Polls, l.Late, l.Buckets, host)
+	}
+}
+
+func (c *collector) collectObjects(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var list stv1.ServiceTokenSecretList

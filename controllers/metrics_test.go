@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/source"
 )
 
 func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
@@ -37,7 +38,7 @@ func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
 		object("c", 1000, ready(metav1.ConditionFalse, stv1.ReasonTokenRevoked, "two")),
 		object("new", 1000, nil),
 	).Build()
-	err := testutil.CollectAndCompare(newCollector(c, uses{"one": 90, "two": 7}), strings.NewReader(`
+	err := testutil.CollectAndCompare(newCollector(c, uses{"one": 90, "two": 7}, polls(nil)), strings.NewReader(`
 # HELP servicetoken_objects ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.
 # TYPE servicetoken_objects gauge
 servicetoken_objects{ready="",reason=""} 1
@@ -66,7 +67,7 @@ func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 	o.Spec.Rotation.Threshold = 10
 	o.Status.Token = &stv1.TokenStatus{ID: "one"}
 	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(o).Build()
-	if n := testutil.CollectAndCount(newCollector(c, uses(nil)), "servicetoken_token_uses_total", "servicetoken_token_rotation_threshold_ratio"); n != 0 {
+	if n := testutil.CollectAndCount(newCollector(c, uses(nil), polls(nil)), "servicetoken_token_uses_total", "servicetoken_token_rotation_threshold_ratio"); n != 0 {
 		t.Errorf("%d series before the marks were read", n)
 	}
 	failing := interceptor.NewClient(c, interceptor.Funcs{
@@ -74,10 +75,48 @@ func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 			return errors.New("no cache")
 		},
 	})
-	if n := testutil.CollectAndCount(newCollector(failing, uses{})); n != 0 {
+	if n := testutil.CollectAndCount(newCollector(failing, uses{}, polls(nil))); n != 0 {
 		t.Errorf("%d series without a cache", n)
 	}
 }
+
+func TestScrapeTellsHowLatePollsAreByHost(t *testing.T) {
+	c := fake.NewClientBuilder().WithScheme(testScheme).Build()
+	hosts := polls{
+		"a.example.com:8443": {Sources: 200, Overdue: 90 * time.Second, Polls: 5, Late: 301.5, Buckets: map[float64]uint64{1: 3, 60: 4}},
+		"b.example.com":      {Sources: 1, Buckets: map[float64]uint64{1: 0, 60: 0}},
+	}
+	err := testutil.CollectAndCompare(newCollector(c, uses{}, hosts), strings.NewReader(`
+# HELP servicetoken_poll_delay_seconds How long after they were due polls of a server's sources ended, those that failed aside.
+# TYPE servicetoken_poll_delay_seconds histogram
+servicetoken_poll_delay_seconds_bucket{host="a.example.com:8443",le="1"} 3
+servicetoken_poll_delay_seconds_bucket{host="a.example.com:8443",le="60"} 4
+servicetoken_poll_delay_seconds_bucket{host="a.example.com:8443",le="+Inf"} 5
+servicetoken_poll_delay_seconds_sum{host="a.example.com:8443"} 301.5
+servicetoken_poll_delay_seconds_count{host="a.example.com:8443"} 5
+servicetoken_poll_delay_seconds_bucket{host="b.example.com",le="1"} 0
+servicetoken_poll_delay_seconds_bucket{host="b.example.com",le="60"} 0
+servicetoken_poll_delay_seconds_bucket{host="b.example.com",le="+Inf"} 0
+servicetoken_poll_delay_seconds_sum{host="b.example.com"} 0
+servicetoken_poll_delay_seconds_count{host="b.example.com"} 0
+# HELP servicetoken_poll_overdue_seconds How long that poll of a server's sources has been due that is due now and waits longest, for the rate limit or the answer; 0 when none is.
+# TYPE servicetoken_poll_overdue_seconds gauge
+servicetoken_poll_overdue_seconds{host="a.example.com:8443"} 90
+servicetoken_poll_overdue_seconds{host="b.example.com"} 0
+# HELP servicetoken_sources Distinct sources that are polled at a server, however many objects read them.
+# TYPE servicetoken_sources gauge
+servicetoken_sources{host="a.example.com:8443"} 200
+servicetoken_sources{host="b.example.com"} 1
+`))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// polls are what a pool has to poll, by host.
+type polls map[string]source.Load
+
+func (p polls) Load() map[string]source.Load { return p }
 
 // uses are counts by token id; nil ones have not been read yet.
 type uses map[string]int64

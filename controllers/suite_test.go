@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -76,6 +77,7 @@ type world struct {
 	writes  *requestCounter
 	stop    func() // the operator; waits for its end
 	workers int
+	metrics *prometheus.Registry // of the operator started last
 
 	infisical *devserver.Server
 	url       string
@@ -127,8 +129,9 @@ func (w *world) start() {
 	})
 	w.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())
+	w.metrics = prometheus.NewRegistry()
 	w.Expect(Setup(ctx, mgr, Options{
-		Namespaces: []string{w.ns}, OwnNamespace: w.ns, DefaultURL: w.url, Workers: max(w.workers, 4),
+		Namespaces: []string{w.ns}, OwnNamespace: w.ns, DefaultURL: w.url, Workers: max(w.workers, 4), Metrics: w.metrics,
 		Infisical: infisical.Options{Version: "test", AllowHTTP: true, Timeout: 5 * time.Second},
 	})).To(Succeed())
 	ended := make(chan error, 1)

@@ -124,7 +124,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	if o.Metrics != nil {
-		if err := o.Metrics.Register(newCollector(mgr.GetClient(), r.ledger)); err != nil {
+		if err := o.Metrics.Register(newCollector(mgr.GetClient(), r.ledger, r.pool)); err != nil {
 			return err
 		}
 	}
