@@ -26,6 +26,10 @@ func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceToke
 		tell(corev1.EventTypeNormal, stv1.ReasonTokenRotated, "Read", "now reading with token "+now.ID)
 	}
 	announceReady(before, obj, out, tell)
+	if is := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionRefreshDelayed); is != nil && is.Status == metav1.ConditionTrue &&
+		!meta.IsStatusConditionTrue(before.Status.Conditions, stv1.ConditionRefreshDelayed) {
+		tell(corev1.EventTypeWarning, is.Reason, "Read", is.Message)
+	}
 	for _, kind := range []string{stv1.ConditionRotationDue, stv1.ConditionTokenExpiring} {
 		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(obj.Status.Conditions, kind)
 		if !sameToken {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/source"
 	"github.com/service-token-operator/service-token-operator/internal/usage"
 )
 
@@ -32,6 +33,7 @@ func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, o
 		before := obj.DeepCopy()
 		r.setReady(obj, out, now)
 		r.setToken(obj, out.token, now)
+		r.setDelay(obj, out, now)
 		obj.Status.LastHandledRefresh = obj.Annotations[stv1.RefreshAnnotation]
 		err := r.writeStatus(ctx, before, obj, out, now)
 		if err == nil {
@@ -164,6 +166,26 @@ func (r *reconciler) setUsage(obj *stv1.ServiceTokenSecret, token *tokenOutcome,
 	}
 }
 
+// setDelay sets whether sources are read as often as the object asks for. What is not known yet, as at the start of a process,
+// stays as status says it.
+func (r *reconciler) setDelay(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) {
+	if out.token == nil { // nothing is read
+		meta.RemoveStatusCondition(&obj.Status.Conditions, stv1.ConditionRefreshDelayed)
+		return
+	}
+	period, known := r.pool.Period(client.ObjectKeyFromObject(obj))
+	switch {
+	case !known:
+	case period != source.Period{}:
+		setCondition(obj, stv1.ConditionRefreshDelayed, metav1.ConditionTrue, stv1.ReasonPollsLate,
+			fmt.Sprintf("a source is read every %s to %s instead of every %s: the server's rate limit, or the time it takes to answer, does not allow more",
+				period.Min, period.Max, obj.Spec.RefreshInterval.Duration), now)
+	case meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionRefreshDelayed) != nil:
+		setCondition(obj, stv1.ConditionRefreshDelayed, metav1.ConditionFalse, stv1.ReasonPollsOnTime,
+			"sources are read about as often as spec.refreshInterval asks for", now)
+	}
+}
+
 // worthWriting says whether a reader of status would act on the difference, or new counts replace some that are an hour old.
 func worthWriting(before, obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) bool {
 	if u := before.Status.Usage; u != nil && out.token != nil && now.Sub(u.Time.Time) >= usageAge {
@@ -194,6 +216,9 @@ func (r *reconciler) nextLook(obj *stv1.ServiceTokenSecret, out outcome, now met
 	}
 	if out.token == nil {
 		return next
+	}
+	if _, known := r.pool.Period(client.ObjectKeyFromObject(obj)); !known && meta.IsStatusConditionTrue(obj.Status.Conditions, stv1.ConditionRefreshDelayed) {
+		sooner(2 * obj.Spec.RefreshInterval.Duration) // nobody tells that all is in time, as nobody needs to know it of those that were
 	}
 	sooner(wait.Jitter(usageAge, 0.2)) // objects that were synced together are not to be written together each hour
 	if at := out.token.expiresAt; at != nil {

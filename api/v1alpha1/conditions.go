@@ -9,6 +9,9 @@ const (
 	ConditionRotationDue = "RotationDue"
 	// ConditionTokenExpiring is True from spec.rotation.warnBeforeExpiry before the token's expiry on.
 	ConditionTokenExpiring = "TokenExpiring"
+	// ConditionRefreshDelayed is True while a source is read at less than half the rate that spec.refreshInterval asks for. It is
+	// absent until that happens for the first time, and where nothing is read.
+	ConditionRefreshDelayed = "RefreshDelayed"
 )
 
 // Reasons of the condition Ready, each described in docs/troubleshooting.md.
@@ -73,6 +76,14 @@ const (
 	ReasonExpiryNotDue = "ExpiryNotDue"
 	// ReasonNoExpiry: the token never expires.
 	ReasonNoExpiry = "NoExpiry"
+)
+
+// Reasons of the condition RefreshDelayed, and of the event that tells of its turning True.
+const (
+	// ReasonPollsLate: the server's rate limit, or the time it takes to answer, does not allow reads as often as asked for.
+	ReasonPollsLate = "PollsLate"
+	// ReasonPollsOnTime: sources are read about as often as asked for.
+	ReasonPollsOnTime = "PollsOnTime"
 )
 
 // Reasons of events that are no transition of a condition.

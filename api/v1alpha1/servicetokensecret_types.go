@@ -318,7 +318,7 @@ type ServiceTokenSecretStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Ready, RotationDue and TokenExpiring.
+	// Ready, RotationDue, TokenExpiring and, once reads were late, RefreshDelayed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
