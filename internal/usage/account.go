@@ -23,7 +23,7 @@ const (
 type account struct {
 	used     int64
 	reserved int64
-	corrupt  error // the stored mark cannot be read; nothing is reserved meanwhile
+	blocked  error // the stored mark cannot be read, or there is no room for one; nothing is reserved meanwhile
 
 	chunk int64     // how much was reserved ahead last time; 0 before the first time
 	since time.Time // when that was
@@ -35,7 +35,7 @@ type account struct {
 
 // spend counts one use, and says whether there was one reserved.
 func (a *account) spend() bool {
-	if a.corrupt != nil || a.used >= a.reserved {
+	if a.blocked != nil || a.used >= a.reserved {
 		return false
 	}
 	a.used++
@@ -46,7 +46,7 @@ func (a *account) spend() bool {
 // meet takes note of the mark that is stored. What it is above our own reservation was reserved by another process, and
 // counts as used: there is no way to know how much of it was. A mark below ours was lowered by hand and is not believed.
 func (a *account) meet(mark int64, err error) {
-	a.corrupt = err
+	a.blocked = err
 	if err == nil && mark > a.reserved {
 		a.used += mark - a.reserved
 		a.reserved = mark

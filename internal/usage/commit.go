@@ -6,12 +6,17 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // storeTimeout limits what one round at the store may take; Use waits at most two of them.
 const storeTimeout = 10 * time.Second
+
+// lookEvery is how often a shared ledger looks at what the others have reserved, as its own writes may be days apart; and how
+// often any ledger tries again to read marks that it could not.
+const lookEvery = time.Minute
 
 // use is somebody who waits in Use.
 type use struct {
@@ -21,15 +26,10 @@ type use struct {
 	covered bool
 }
 
-// Start reads the marks, and on the end of ctx gives back what was reserved and not used, so that the counts are exact
-// after a graceful stop. From then on Use covers nothing. It implements the manager's Runnable.
+// Start reads the marks, keeps up with what others write, and on the end of ctx gives back what was reserved and not used, so that
+// the counts are exact after a graceful stop. From then on Use covers nothing. It implements the manager's Runnable.
 func (l *Ledger) Start(ctx context.Context) error {
-	l.mu.Lock()
-	l.wantLoad = true
-	l.wakeCommit()
-	l.mu.Unlock()
-
-	<-ctx.Done()
+	wait.UntilWithContext(ctx, l.look, lookEvery)
 
 	l.mu.Lock()
 	l.stopped = true
@@ -43,6 +43,17 @@ func (l *Ledger) Start(ctx context.Context) error {
 		logf.FromContext(ctx).Info("Reserved token uses were not given back, they count as used", "reason", err.Error())
 	}
 	return nil
+}
+
+// look has the marks read, unless they are known to be as last seen.
+func (l *Ledger) look(context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shared {
+		l.fresh = false
+	}
+	l.wantLoad = true
+	l.wakeCommit()
 }
 
 // NeedLeaderElection says that only the leader uses tokens, so only the leader counts.
@@ -60,8 +71,8 @@ func (l *Ledger) spendOrWait(id string) (*use, error) {
 		l.noteTurn(id, a)
 		return nil, nil
 	}
-	if a.corrupt != nil {
-		l.fresh = false // somebody may have corrected it
+	if a.blocked != nil {
+		l.fresh = false // somebody may have corrected it, or made room
 	}
 	u := &use{tokenID: id, done: make(chan error, 1)}
 	l.waiting = append(l.waiting, u)
@@ -184,12 +195,12 @@ func (l *Ledger) propose() (*corev1.ConfigMap, map[string]reservation) {
 	}
 	now := l.clock.Now()
 	next := l.stored.DeepCopy()
-	if len(next.Data) > maxMarks {
+	if len(next.Data) > maxMarks && !l.shared {
 		l.evict(next, need)
 	}
 	planned := map[string]reservation{}
 	for id, a := range l.accounts {
-		if a.corrupt != nil {
+		if a.blocked != nil {
 			continue
 		}
 		r := a.plan(now, need[id])
@@ -216,8 +227,8 @@ func (l *Ledger) evict(next *corev1.ConfigMap, need map[string]int64) {
 	}
 }
 
-// serve answers those whose token's account can cover them, or whose entry is corrupt, and drops those who left. The
-// caller holds the lock.
+// serve answers those whose token's account can cover them, or is blocked, and drops those who left. The caller holds the
+// lock.
 func (l *Ledger) serve() {
 	still := l.waiting[:0]
 	for _, u := range l.waiting {
@@ -230,9 +241,9 @@ func (l *Ledger) serve() {
 			l.noteTurn(u.tokenID, a)
 			u.settled, u.covered = true, true
 			u.done <- nil
-		case a.corrupt != nil:
+		case a.blocked != nil:
 			u.settled = true
-			u.done <- a.corrupt
+			u.done <- a.blocked
 		default:
 			still = append(still, u)
 		}
@@ -260,7 +271,7 @@ func (l *Ledger) giveBack(ctx context.Context) error {
 		return nil
 	}
 	if !l.fresh {
-		return errors.New("the last write failed, so it is not known what is stored")
+		return errors.New("the last read or write failed, so it is not known what is stored")
 	}
 	next, changed := l.stored.DeepCopy(), false
 	for id, a := range l.accounts {

@@ -9,6 +9,10 @@
 // a mark that covers them is stored in one ConfigMap before they happen, and after a crash the count goes on from the
 // mark. It may therefore be too high, by what was reserved and not used; a graceful stop gives that back.
 //
+// Several processes may count in one ConfigMap at the same time. Each reserves above the mark that it finds and gives back no more
+// than its own, under the lock of the resourceVersion, so the mark covers what all of them have used and may still use; and each
+// counts as used what the others have reserved.
+//
 // This package never sees a token. It knows ids, and it refuses whatever does not look like one.
 package usage
 
@@ -32,8 +36,8 @@ const (
 	DefaultThreshold int64 = 1 << 32
 )
 
-// maxMarks is how many tokens the ConfigMap holds before those that no object uses any more are dropped. A mark takes about 50
-// bytes of the 1 MiB that the API server stores.
+// maxMarks is how many tokens the ConfigMap holds before those that no object uses any more are dropped or, where that is not
+// known, new ones are refused. A mark takes about 50 bytes of the 1 MiB that the API server stores.
 const maxMarks = 16_000
 
 // ErrStopped is what Use answers when the ledger has given back its reservations and covers nothing any more.
@@ -71,6 +75,16 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("the entry %q in ConfigMap %s is not a count of uses: correct it, or delete it to count from zero", e.Key, e.ConfigMap)
 }
 
+// FullError says that the ConfigMap has no room for another token. Those that are in it go on; this one is not used until
+// somebody deletes the entries of tokens that are of no use any more.
+type FullError struct {
+	ConfigMap string // namespace/name
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("ConfigMap %s counts the uses of %d tokens and has no room for more: delete the entries of tokens that no object uses any longer", e.ConfigMap, maxMarks)
+}
+
 // Options is what a Ledger needs. Reader must not be a cache: a stale mark would cost a conflict with every write.
 type Options struct {
 	Reader    client.Reader
@@ -78,6 +92,10 @@ type Options struct {
 	Namespace string             // of the ConfigMap: the operator's
 	Name      string             // of the ConfigMap; default DefaultName
 	Clock     clock.PassiveClock // default: the real one
+
+	// Shared says that other processes may count in the ConfigMap at the same time, for objects that are not seen here. Then
+	// the marks are read every minute, and none is dropped to make room, as somebody may rely on it.
+	Shared bool
 
 	// Changed is called when the integer percent of a watched threshold has changed for a token. A warn mark is an
 	// integer percent too, so crossing one is such a change. It is called outside the ledger's lock, from the goroutine
@@ -90,6 +108,7 @@ type Ledger struct {
 	store   store
 	clock   clock.PassiveClock
 	changed func(string)
+	shared  bool
 
 	mu         sync.Mutex
 	accounts   map[string]*account
@@ -126,6 +145,7 @@ func NewLedger(o Options) *Ledger {
 		store:    store{reader: o.Reader, writer: o.Writer, key: client.ObjectKey{Namespace: o.Namespace, Name: o.Name}},
 		clock:    o.Clock,
 		changed:  o.Changed,
+		shared:   o.Shared,
 		accounts: map[string]*account{},
 		watches:  map[string]watch{},
 	}
@@ -159,8 +179,8 @@ func (l *Ledger) Use(ctx context.Context, id string) error {
 	return nil
 }
 
-// Count returns how often the token was used, over all processes so far; never less than it was. It is 0 for a token
-// that nobody used, and before the marks could be read (Loaded).
+// Count returns how often the token was used, over all processes so far; never less than it was when the marks were last
+// read or written. It is 0 for a token that nobody used, and before the marks could be read (Loaded).
 func (l *Ledger) Count(id string) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -232,10 +252,13 @@ func (l *Ledger) account(id string) *account {
 	return a
 }
 
-// mark returns what is stored for the token. The caller holds the lock.
+// mark returns what is stored for the token, 0 when nothing is, or why it cannot be counted. The caller holds the lock.
 func (l *Ledger) mark(id string) (int64, error) {
 	if l.stored == nil {
 		return 0, nil
+	}
+	if _, found := l.stored.Data[id]; !found && l.shared && len(l.stored.Data) >= maxMarks {
+		return 0, &FullError{ConfigMap: l.store.key.String()}
 	}
 	return l.store.mark(l.stored, id)
 }
