@@ -18,6 +18,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -50,9 +51,11 @@ type options struct {
 	allowedHosts    []string
 	requestTimeout  time.Duration
 	watchNamespaces []string
+	objectSelector  string
 	namespace       string
 	workers         int
 	leaderElect     bool
+	leaseName       string
 	metricsAddress  string
 	metricsSecure   bool
 	metricsCertDir  string
@@ -61,6 +64,8 @@ type options struct {
 	logLevel        string
 	logFormat       string
 	version         bool
+
+	selector labels.Selector // objectSelector, parsed by validate
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
@@ -69,9 +74,11 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "Infisical hosts that objects may name, as host, host:port or *.domain, separated by commas. Empty allows all.")
 	fs.DurationVar(&o.requestTimeout, "request-timeout", 30*time.Second, "Longest time for one request to an Infisical server.")
 	fs.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "Namespaces to work in, separated by commas. Empty means all.")
+	fs.StringVar(&o.objectSelector, "object-selector", "", "Labels of the ServiceTokenSecrets to work on, such as team=a or 'team notin (a,b)'; the others are left to other releases. Empty means all.")
 	fs.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The operator's own namespace, where it keeps the uses of tokens and its lease. Default: POD_NAMESPACE.")
 	fs.IntVar(&o.workers, "workers", 16, "How many objects are reconciled at the same time.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, so that several replicas can run.")
+	fs.StringVar(&o.leaseName, "leader-election-id", "service-token-operator.servicetoken.io", "Name of the lease in --namespace. Releases that share a namespace need one each.")
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off.")
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over HTTPS, to clients that the API server authenticates and authorizes for GET /metrics.")
 	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "Directory with tls.crt and tls.key for metrics; a self-signed certificate is made when empty.")
@@ -83,6 +90,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.version, "version", false, "Print the version and exit.")
 }
 
+// validate returns the level of the log.
 func (o *options) validate() (zapcore.Level, error) {
 	var level zapcore.Level
 	switch u, err := url.Parse(o.infisicalURL); {
@@ -94,6 +102,8 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, errors.New("--namespace or POD_NAMESPACE must be set")
 	case slices.ContainsFunc(o.watchNamespaces, func(ns string) bool { return len(validation.IsDNS1123Label(ns)) > 0 }):
 		return level, errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
+	case len(validation.IsDNS1123Subdomain(o.leaseName)) > 0:
+		return level, errors.New("--leader-election-id must be the name of a lease: lower-case letters, digits, '-' and '.'")
 	case o.workers < 1:
 		return level, errors.New("--workers must be at least 1")
 	case o.requestTimeout <= 0:
@@ -103,6 +113,10 @@ func (o *options) validate() (zapcore.Level, error) {
 	}
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return level, errors.New("--log-level must be debug, info, warn or error")
+	}
+	var err error
+	if o.selector, err = labels.Parse(o.objectSelector); err != nil {
+		return level, fmt.Errorf("--object-selector is not a label selector such as team=a or 'team notin (a,b)': %w", err)
 	}
 	return level, nil
 }
@@ -133,7 +147,8 @@ func run(ctx context.Context, args []string) error {
 	logger := zap.New(zap.UseDevMode(o.logFormat == "console"), zap.Level(level))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
-	logger.Info("starting", "version", version, "commit", commit, "infisicalURL", o.infisicalURL, "watchNamespaces", strings.Join(o.watchNamespaces, ","))
+	logger.Info("starting", "version", version, "commit", commit, "infisicalURL", o.infisicalURL, "watchNamespaces", strings.Join(o.watchNamespaces, ","),
+		"objectSelector", o.selector.String())
 	mgr, err := newManager(o, logger)
 	if err != nil {
 		return err
@@ -164,27 +179,33 @@ func newManager(o options, logger logr.Logger) (ctrl.Manager, error) {
 	return ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Logger:                        logger,
-		Cache:                         controllers.CacheOptions(o.watchNamespaces),
+		Cache:                         o.controllers().CacheOptions(),
 		Client:                        controllers.ClientOptions(),
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.probeAddress,
 		PprofBindAddress:              o.pprofAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "service-token-operator.servicetoken.io",
+		LeaderElectionID:              o.leaseName,
 		LeaderElectionNamespace:       o.namespace,
 		LeaderElectionReleaseOnCancel: true, // main ends right after the manager
 	})
 }
 
-func setup(ctx context.Context, mgr ctrl.Manager, o options) error {
-	if err := controllers.Setup(ctx, mgr, controllers.Options{
+// controllers are the options that decide what is worked on, and how.
+func (o *options) controllers() controllers.Options {
+	return controllers.Options{
 		Namespaces:   o.watchNamespaces,
+		Selector:     o.selector,
 		OwnNamespace: o.namespace,
 		Infisical:    infisical.Options{Version: version, AllowHTTP: o.allowHTTP, AllowedHosts: o.allowedHosts, Timeout: o.requestTimeout},
 		DefaultURL:   o.infisicalURL,
 		Workers:      o.workers,
 		Metrics:      ctrlmetrics.Registry,
-	}); err != nil {
+	}
+}
+
+func setup(ctx context.Context, mgr ctrl.Manager, o options) error {
+	if err := controllers.Setup(ctx, mgr, o.controllers()); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

@@ -17,6 +17,9 @@ func TestBadFlagsAreRefusedBeforeAnythingStarts(t *testing.T) {
 		"--namespace=":                      "--namespace or POD_NAMESPACE",
 		"--watch-namespaces=a, b":           "--watch-namespaces",
 		"--watch-namespaces=a,,b":           "--watch-namespaces",
+		"--object-selector=team in a":       "--object-selector is not a label selector",
+		"--leader-election-id=Team A":       "--leader-election-id",
+		"--leader-election-id=":             "--leader-election-id",
 		"--workers=0":                       "--workers",
 		"--request-timeout=0s":              "--request-timeout",
 		"--log-format=xml":                  "--log-format",
@@ -34,6 +37,8 @@ func TestGoodFlagsAreAccepted(t *testing.T) {
 		{"--namespace=operators"},
 		{"--namespace=operators", "--infisical-url=http://x", "--allow-http", "--log-level=debug", "--log-format=console"},
 		{"--namespace=operators", "--watch-namespaces=a,b", "--allowed-hosts=a.example.com,*.b.example.com"},
+		{"--namespace=operators", "--object-selector=team=a", "--leader-election-id=a.servicetoken.io"},
+		{"--namespace=operators", "--object-selector=team notin (a,b)", "--leader-election-id=rest"},
 	} {
 		var o options
 		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)

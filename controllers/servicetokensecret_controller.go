@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
@@ -43,8 +44,9 @@ const (
 
 // reconciler keeps the target Secrets of ServiceTokenSecrets right.
 type reconciler struct {
-	client   client.Client // reads from the cache, writes
-	live     client.Reader // the API server
+	selector labels.Selector // of the objects to work on
+	client   client.Client   // reads from the cache, writes
+	live     client.Reader   // the API server
 	inputs   *inputs
 	pool     *source.Pool
 	ledger   *usage.Ledger

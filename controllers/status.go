@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -51,6 +52,9 @@ func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, o
 		}
 		if obj.UID != uid || obj.Generation != generation {
 			return ctrl.Result{}, nil // another object or spec: its own event is on its way
+		}
+		if !r.selector.Matches(labels.Set(obj.Labels)) {
+			return ctrl.Result{}, nil // another release's by now, and the cache would wait in vain for the version that is written here
 		}
 	}
 }

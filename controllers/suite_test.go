@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -19,6 +20,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -67,17 +69,20 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// world is what one test has to itself: a namespace, and an operator that works in it alone.
+// world is what one test has to itself: a namespace, and an operator that works in it alone, unless there is one beside it.
 type world struct {
 	*WithT
-	t       *testing.T
-	ctx     context.Context //nolint:containedctx // the test's
-	client  client.Client   // uncached
-	ns      string
-	writes  *requestCounter
-	stop    func() // the operator; waits for its end
-	workers int
-	metrics *prometheus.Registry // of the operator started last
+	t        *testing.T
+	ctx      context.Context //nolint:containedctx // the test's
+	client   client.Client   // uncached
+	ns       string
+	writes   *requestCounter
+	stop     func() // the operator; waits for its end
+	workers  int
+	release  string               // the operator's name for itself and its lease; without one it needs no lease
+	home     string               // the operator's own namespace; the test's when it is empty
+	selector labels.Selector      // of the operator's objects; nil means all
+	metrics  *prometheus.Registry // of the operator started last
 
 	infisical *devserver.Server
 	url       string
@@ -120,20 +125,25 @@ func (w *world) start() {
 	w.t.Helper()
 	cfg := rest.CopyConfig(testConfig)
 	cfg.Wrap(w.writes.wrap)
+	w.metrics = prometheus.NewRegistry()
+	o := Options{
+		Namespaces: []string{w.ns}, Selector: w.selector, OwnNamespace: cmp.Or(w.home, w.ns), DefaultURL: w.url, Workers: max(w.workers, 4), Metrics: w.metrics,
+		Infisical: infisical.Options{Version: cmp.Or(w.release, "test"), AllowHTTP: true, Timeout: 5 * time.Second},
+	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:     testScheme,
-		Cache:      CacheOptions([]string{w.ns}),
-		Client:     ClientOptions(),
-		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Scheme:                        testScheme,
+		Cache:                         o.CacheOptions(),
+		Client:                        ClientOptions(),
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		Controller:                    config.Controller{SkipNameValidation: ptr.To(true)},
+		LeaderElection:                w.release != "",
+		LeaderElectionID:              w.release,
+		LeaderElectionNamespace:       o.OwnNamespace,
+		LeaderElectionReleaseOnCancel: true,
 	})
 	w.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())
-	w.metrics = prometheus.NewRegistry()
-	w.Expect(Setup(ctx, mgr, Options{
-		Namespaces: []string{w.ns}, OwnNamespace: w.ns, DefaultURL: w.url, Workers: max(w.workers, 4), Metrics: w.metrics,
-		Infisical: infisical.Options{Version: "test", AllowHTTP: true, Timeout: 5 * time.Second},
-	})).To(Succeed())
+	w.Expect(Setup(ctx, mgr, o)).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	w.stop = sync.OnceFunc(func() {

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -30,8 +31,11 @@ import (
 
 // Options of the controllers.
 type Options struct {
-	// Namespaces to work in; none means all. They are also what CacheOptions was called with.
+	// Namespaces to work in; none means all.
 	Namespaces []string
+	// Selector is what the labels of an object must match for it to be worked on; nil means all objects. The others are neither
+	// cached nor written.
+	Selector labels.Selector
 	// OwnNamespace is the operator's, where the uses of tokens are kept.
 	OwnNamespace string
 	// Infisical is how to be a client of servers. Its Meter is set here.
@@ -44,15 +48,21 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-// CacheOptions is what the manager's cache must be made with: it keeps the metadata of Secrets and ConfigMaps, of other
-// people's too, as far as it is looked at, and refuses to be asked for what nobody watches.
-func CacheOptions(namespaces []string) cache.Options {
-	o := cacheOptions(namespaces)
-	o.ByObject = map[client.Object]cache.ByObject{
-		metadataOf("Secret"):    {Transform: stripMetadata},
-		metadataOf("ConfigMap"): {Transform: stripMetadata},
+// CacheOptions is what the manager's cache must be made with: it keeps the objects to work on and the metadata of Secrets and
+// ConfigMaps, of other people's too, as far as it is looked at, and refuses to be asked for what nobody watches.
+func (o Options) CacheOptions() cache.Options {
+	c := o.baseCache()
+	c.ByObject = map[client.Object]cache.ByObject{
+		&stv1.ServiceTokenSecret{}: {Label: o.Selector},
+		metadataOf("Secret"):       {Transform: stripMetadata},
+		metadataOf("ConfigMap"):    {Transform: stripMetadata},
 	}
-	return o
+	return c
+}
+
+// partial says that objects may be left to other releases of the operator, which use tokens that are not seen here.
+func (o Options) partial() bool {
+	return len(o.Namespaces) > 0 || (o.Selector != nil && !o.Selector.Empty())
 }
 
 // ClientOptions is what the manager's client must be made with: an object is not looked at before the cache has seen what was last
@@ -61,15 +71,16 @@ func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}}
 }
 
-func cacheOptions(namespaces []string) cache.Options {
-	o := cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields()}
-	for _, ns := range namespaces {
-		if o.DefaultNamespaces == nil {
-			o.DefaultNamespaces = map[string]cache.Config{}
+// baseCache is what all caches have in common.
+func (o Options) baseCache() cache.Options {
+	c := cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields()}
+	for _, ns := range o.Namespaces {
+		if c.DefaultNamespaces == nil {
+			c.DefaultNamespaces = map[string]cache.Config{}
 		}
-		o.DefaultNamespaces[ns] = cache.Config{}
+		c.DefaultNamespaces[ns] = cache.Config{}
 	}
-	return o
+	return c
 }
 
 // Field indexes of ServiceTokenSecrets: the Secrets and ConfigMaps that an object reads, the Secret that it writes, and the id of
@@ -80,13 +91,14 @@ const (
 	indexToken  = "token"
 )
 
-// Setup makes the reconcilers and everything they need part of the manager, whose cache was made with CacheOptions.
+// Setup makes the reconcilers and everything they need part of the manager, whose cache was made with the same options'
+// CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	digester, err := target.NewDigester()
 	if err != nil {
 		return err
 	}
-	base := cacheOptions(o.Namespaces)
+	base := o.baseCache()
 	base.HTTPClient, base.Scheme, base.Mapper = mgr.GetHTTPClient(), mgr.GetScheme(), mgr.GetRESTMapper()
 	managed, err := target.NewCache(mgr.GetConfig(), base, digester)
 	if err != nil {
@@ -97,7 +109,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	if o.Selector == nil {
+		o.Selector = labels.Everything()
+	}
 	r := &reconciler{
+		selector: o.Selector,
 		client:   mgr.GetClient(),
 		live:     live,
 		targets:  target.NewWriter(managed, live, live, digester),
@@ -110,7 +126,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	var queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 	wake := func(owner source.Owner) { queue.Add(reconcile.Request{NamespacedName: owner}) }
 	r.pool = source.NewPool(source.Options{Notify: wake})
-	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: live, Namespace: o.OwnNamespace, Changed: func(id string) {
+	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: live, Namespace: o.OwnNamespace, Shared: o.partial(), Changed: func(id string) {
 		for _, request := range r.find(ctx, "", indexToken, id) {
 			wake(request.NamespacedName)
 		}
