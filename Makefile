@@ -99,7 +99,7 @@ verify: generate manifests api-docs bin/kustomize ## Check that generated files 
 		exit 1; \
 	fi
 	@for module in . hack/tools hack/tools/golangci-lint; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
-	@for dir in crd default samples network-policy prometheus; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
+	@for dir in crd default two-releases samples network-policy prometheus; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
 
 .PHONY: controlplane
 controlplane: ## Put etcd, kube-apiserver and kubectl into bin/k8s.

@@ -77,6 +77,10 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "shop-all-options.yaml"))
 	})
 
+	t.Run("two releases", func(t *testing.T) {
+		run(t, "apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", write(t, render(t, "two-releases")))
+	})
+
 	t.Run("network policy", func(t *testing.T) {
 		run(t, "apply", "--server-side", "--validate=strict", "--dry-run=server", "-n", operatorNamespace,
 			"-f", write(t, namespaced(render(t, "network-policy"))))

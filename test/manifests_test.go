@@ -15,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 )
@@ -186,6 +187,38 @@ func TestDeploymentRunsTheManagerWithProbesLimitsAndItsNamespace(t *testing.T) {
 	g.Expect(ports).To(HaveKeyWithValue("metrics", BeEquivalentTo(8443)))
 	for key, value := range service.Spec.Selector {
 		g.Expect(deployment.Spec.Template.Labels).To(HaveKeyWithValue(key, value))
+	}
+}
+
+// Two releases in one namespace share no lease and no pods, and divide all objects between them.
+func TestTwoReleasesAreKeptApart(t *testing.T) {
+	g := NewWithT(t)
+	manifests := render(t, "two-releases")
+	var names []string
+	for _, m := range manifests {
+		names = append(names, m.String())
+	}
+	g.Expect(slices.Compact(slices.Sorted(slices.Values(names)))).To(HaveLen(len(names)))
+	g.Expect(names).To(ContainElements("Namespace/"+operatorNamespace, "CustomResourceDefinition/servicetokensecrets.servicetoken.io"))
+
+	works := map[string]labels.Selector{}
+	for _, release := range []string{"a", "b"} {
+		deployment := decode[appsv1.Deployment](t, manifests, "Deployment/"+operatorDeployment+"-"+release)
+		service := decode[corev1.Service](t, manifests, "Service/service-token-operator-controller-manager-metrics-service-"+release)
+		const instance = "app.kubernetes.io/instance"
+		for _, pods := range []map[string]string{deployment.Spec.Selector.MatchLabels, deployment.Spec.Template.Labels, service.Spec.Selector} {
+			g.Expect(pods).To(HaveKeyWithValue(instance, release))
+		}
+		args := deployment.Spec.Template.Spec.Containers[0].Args
+		g.Expect(args).To(ContainElements("--leader-elect", "--leader-election-id="+release+".servicetoken.io"))
+		i := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--object-selector=") })
+		g.Expect(i).To(BeNumerically(">=", 0))
+		selector, err := labels.Parse(strings.TrimPrefix(args[i], "--object-selector="))
+		g.Expect(err).NotTo(HaveOccurred())
+		works[release] = selector
+	}
+	for _, object := range []labels.Set{nil, {"team": "a"}, {"team": "other"}} {
+		g.Expect(works["a"].Matches(object)).NotTo(Equal(works["b"].Matches(object)), "%v", object)
 	}
 }
 
