@@ -94,7 +94,8 @@ func (i *infisical) resetLog(ctx context.Context) error {
 // requests is what the server was asked since the log was last reset.
 func (i *infisical) requests(ctx context.Context) ([]devserver.Request, error) {
 	var all []devserver.Request
-	return all, i.do(ctx, http.MethodGet, "/requests", nil, &all)
+	err := i.do(ctx, http.MethodGet, "/requests", nil, &all)
+	return all, err
 }
 
 // counts are how often each token was used since the log was last reset, by its id.

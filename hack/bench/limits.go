@@ -82,7 +82,7 @@ func (s *stage) lateness(ctx context.Context, o *operator) (objects int, seconds
 		return 0, 0, err
 	}
 	for i := range list.Items {
-		if meta.IsStatusConditionPresentAndEqual(list.Items[i].Status.Conditions, "RefreshDelayed", metav1.ConditionTrue) {
+		if meta.IsStatusConditionPresentAndEqual(list.Items[i].Status.Conditions, stv1.ConditionRefreshDelayed, metav1.ConditionTrue) {
 			objects++
 		}
 	}

@@ -52,7 +52,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.idle, "idle", 5*time.Minute, "How long an idle operator is watched.")
 	fs.DurationVar(&o.outage, "outage", 5*time.Minute, "How long the server is down.")
 	fs.IntVar(&o.outageSize, "outage-size", 5000, "Objects while the server is down.")
-	fs.DurationVar(&o.rateLimit, "rate-limit", 16*time.Minute, "How long polling within a rate limit is watched.")
+	fs.DurationVar(&o.rateLimit, "rate-limit", 12*time.Minute, "How long polling within a rate limit is watched.")
 	fs.DurationVar(&o.soak, "soak", time.Hour, "How long changes are made in the row soak.")
 	fs.IntVar(&o.changes, "changes", 20, "How many changes are timed.")
 	fs.StringVar(&o.operatorLog, "operator-log", "", "Append the operator's log to this file.")
@@ -64,14 +64,11 @@ func main() {
 	defer stop()
 	ctrl.SetLogger(logr.Discard()) // envtest's
 	klog.SetLogger(logr.Discard()) // client-go's
-	args := os.Args[1:]
-	err := error(nil)
+	play, args := run, os.Args[1:]
 	if len(args) > 0 && args[0] == floorCommand {
-		err = runFloor(ctx, args[1:])
-	} else {
-		err = run(ctx, args)
+		play, args = runFloor, args[1:]
 	}
-	if err != nil && !errors.Is(err, pflag.ErrHelp) {
+	if err := play(ctx, args); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // stop has nothing to undo at exit
 	}

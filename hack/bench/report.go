@@ -95,7 +95,7 @@ func (b *bench) write(dir string) error {
 	}
 	files := map[string][]byte{"results.json": append(text, '\n'), "results.md": []byte(table)}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil { //nolint:gosec // for everybody to read
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return err
 		}
 	}

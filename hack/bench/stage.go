@@ -112,16 +112,14 @@ type operator struct {
 	started time.Time
 }
 
-func (s *stage) startOperator(flags ...string) (*operator, error) {
-	return s.startOperatorAt(s.infisical.url, flags...)
-}
+func (s *stage) startOperator() (*operator, error) { return s.startOperatorAt(s.infisical.url) }
 
-func (s *stage) startOperatorAt(infisicalURL string, flags ...string) (*operator, error) {
+func (s *stage) startOperatorAt(infisicalURL string) (*operator, error) {
 	address, err := lab.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	flags = append([]string{"--metrics-bind-address=" + address, "--metrics-secure=false"}, append(flags, s.flags...)...)
+	flags := append([]string{"--metrics-bind-address=" + address, "--metrics-secure=false"}, s.flags...)
 	started := time.Now()
 	p, err := lab.StartOperator(s.manager, s.operatorLog, s.kubeconfig, infisicalURL, flags...)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -35,8 +34,8 @@ type world struct {
 	objects, sources int
 	refresh          time.Duration
 
-	versions []int // of the values of each source
-	uids     []types.UID
+	versions []int               // of the values of each source
+	made     []metav1.ObjectMeta // of each object, as it was made
 }
 
 // newWorld has an object for each 50th of a source, or as many sources as are given.
@@ -45,7 +44,7 @@ func newWorld(objects int, refresh time.Duration) *world {
 }
 
 func newWorldOf(objects, sources int, refresh time.Duration) *world {
-	return &world{objects: objects, sources: sources, refresh: refresh, versions: make([]int, sources), uids: make([]types.UID, objects)}
+	return &world{objects: objects, sources: sources, refresh: refresh, versions: make([]int, sources), made: make([]metav1.ObjectMeta, objects)}
 }
 
 func (w *world) namespaces() int { return (w.sources + sourcesPerToken - 1) / sourcesPerToken }
@@ -120,7 +119,7 @@ func (w *world) create(ctx context.Context, s *stage) error {
 		if err := s.client.Create(ctx, object); err != nil {
 			return err
 		}
-		w.uids[i] = object.UID
+		w.made[i] = object.ObjectMeta
 		return nil
 	})
 }
