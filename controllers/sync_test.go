@@ -153,7 +153,6 @@ func TestRestartKeepsAFailureThatPassesToItself(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.synced()
-			w.Eventually(w.events("shop")).Should(HaveKey(stv1.ReasonSynced))
 			w.stop()
 			status := w.get("shop").ResourceVersion
 			w.infisical.ResetLog()
