@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,7 +20,8 @@ import (
 
 // inputs turns what an object names in its own namespace, the token Secret and the CA bundle, into a credential.
 type inputs struct {
-	metadata   client.Reader // the cache, which holds the metadata of Secrets and ConfigMaps and no more
+	metadata   client.Reader // the cache of the metadata of ConfigMaps, and of Secrets that are not managed here
+	managed    client.Reader // the cache of the Secrets that are
 	live       client.Reader // the API server
 	api        *infisical.Client
 	defaultURL string // of the server, for objects that name none
@@ -42,8 +44,8 @@ type contents struct {
 	keys    map[string][]byte
 }
 
-func newInputs(metadata, live client.Reader, api *infisical.Client, defaultURL string) *inputs {
-	return &inputs{metadata: metadata, live: live, api: api, defaultURL: defaultURL, known: map[holder]contents{}}
+func newInputs(metadata, managed, live client.Reader, api *infisical.Client, defaultURL string) *inputs {
+	return &inputs{metadata: metadata, managed: managed, live: live, api: api, defaultURL: defaultURL, known: map[holder]contents{}}
 }
 
 // changed forgets a holder: it has another version, or is gone.
@@ -72,7 +74,7 @@ func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) 
 	if err != nil {
 		return source.Credential{}, err
 	}
-	token, err := servicetoken.Parse(string(raw))
+	token, err := servicetoken.Parse(unique.Make(string(raw)).Value()) // a token is in memory once, however many objects use it
 	if err != nil {
 		return source.Credential{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("key %q of %s: %w", ref.Key, secret, err)}
 	}
@@ -100,18 +102,20 @@ func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) 
 
 // read returns one key of a holder, from the API server if this version of it was not read before.
 func (in *inputs) read(ctx context.Context, from holder, key string) ([]byte, error) {
-	meta := metadataOf(from.kind)
-	switch err := in.metadata.Get(ctx, client.ObjectKey{Namespace: from.namespace, Name: from.name}, meta); {
-	case apierrors.IsNotFound(err):
-		return nil, missing("there is no %s in this namespace", from)
-	case err != nil:
+	seen, err := in.version(ctx, from)
+	if apierrors.IsNotFound(err) {
+		// It is in no cache, or between the two: what somebody has just put our label on, or taken it off, leaves the one before it
+		// comes to the other. Only the API server knows that it is missing.
+		return in.fetch(ctx, from, key)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading the metadata of %s: %w", from, err)
 	}
 	in.mu.Lock()
 	known, ok := in.known[from]
 	in.mu.Unlock()
-	if !ok || known.uid != meta.UID || known.version != meta.ResourceVersion {
-		known = contents{uid: meta.UID, version: meta.ResourceVersion}
+	if !ok || known.uid != seen.GetUID() || known.version != seen.GetResourceVersion() {
+		known = contents{uid: seen.GetUID(), version: seen.GetResourceVersion()}
 	}
 	if value, ok := known.keys[key]; ok {
 		return value, nil
@@ -128,6 +132,18 @@ func (in *inputs) read(ctx context.Context, from holder, key string) ([]byte, er
 	known.keys = keys
 	in.known[from] = known
 	return value, nil
+}
+
+// version is a holder as the caches have it: its metadata at least.
+func (in *inputs) version(ctx context.Context, from holder) (client.Object, error) {
+	name := client.ObjectKey{Namespace: from.namespace, Name: from.name}
+	metadata := metadataOf(from.kind)
+	err := in.metadata.Get(ctx, name, metadata)
+	if !apierrors.IsNotFound(err) || from.kind != "Secret" {
+		return metadata, err
+	}
+	secret := &corev1.Secret{}
+	return secret, in.managed.Get(ctx, name, secret)
 }
 
 // fetch gets one key from the API server itself.

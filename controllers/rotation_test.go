@@ -33,6 +33,31 @@ func TestTokenRotationActsWithinASecond(t *testing.T) {
 	w.Expect(w.get("shop").Status.Token.ID).To(Equal(strings.Split(next, ".")[1]))
 }
 
+// TestATokenMayBeInASecretThatTheOperatorWrites: one object's target is the next one's token Secret.
+func TestATokenMayBeInASecretThatTheOperatorWrites(t *testing.T) {
+	w := newWorld(t)
+	w.project.Put("prod", "/tokens", "token", w.token())
+	w.putToken(w.token())
+	w.object(func(o *stv1.ServiceTokenSecret) {
+		o.Name, o.Spec.Target.Name = "bootstrap", "shop-token"
+		o.Spec.Sources = []stv1.Source{{Environment: "prod", Path: "/tokens"}}
+	})
+	w.Eventually(w.reason("bootstrap")).Should(Equal(stv1.ReasonSynced))
+	w.object(func(o *stv1.ServiceTokenSecret) { o.Spec.Auth.ServiceToken.SecretRef.Name = "shop-token" })
+	w.Eventually(w.data("shop-env")).Should(HaveLen(2))
+
+	next := w.token()
+	w.project.Put("prod", "/tokens", "token", next)
+	w.refresh("bootstrap")
+	w.Eventually(func() string {
+		if token := w.get("shop").Status.Token; token != nil {
+			return token.ID
+		}
+		return ""
+	}).Should(Equal(strings.Split(next, ".")[1]))
+	w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonSynced))
+}
+
 func TestTokenRotationKeepsLastGoodSecretWhenNewTokenIsRejected(t *testing.T) {
 	w := newWorld(t)
 	first := w.synced()

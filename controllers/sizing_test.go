@@ -35,8 +35,8 @@ func TestTwoReleasesDivideANamespaceByLabels(t *testing.T) {
 	// Each reads and writes what is its own.
 	a.Expect(a.asked("/cart")).To(BeZero())
 	a.Expect(b.asked("/shop")).To(BeZero())
-	a.Expect(a.written()).To(And(ContainElement("POST secrets"), HaveEach(BeElementOf("POST secrets", "PATCH servicetokensecrets/shop/status"))))
-	a.Expect(b.written()).To(And(ContainElement("POST secrets"), HaveEach(BeElementOf("POST secrets", "PATCH servicetokensecrets/cart/status"))))
+	a.Expect(a.written()).To(And(ContainElement("POST secrets"), HaveEach(BeElementOf("POST secrets", "PUT servicetokensecrets/shop/status"))))
+	a.Expect(b.written()).To(And(ContainElement("POST secrets"), HaveEach(BeElementOf("POST secrets", "PUT servicetokensecrets/cart/status"))))
 
 	// An object that gets another label is the other's, with its Secret and its status as they are.
 	secret, err := a.secret("shop")
@@ -58,7 +58,7 @@ func TestTwoReleasesDivideANamespaceByLabels(t *testing.T) {
 	a.Eventually(a.data("shop")).Should(HaveKeyWithValue("A", "changed"))
 	a.Eventually(a.events("shop")).Should(HaveKeyWithValue(stv1.ReasonUpdated, 1))
 	a.Expect(a.written()).To(Equal(before))
-	a.Expect(b.written()[others:]).To(Equal([]string{"PUT secrets/shop", "PATCH servicetokensecrets/shop/status"}))
+	a.Expect(b.written()[others:]).To(Equal([]string{"PUT secrets/shop", "PUT servicetokensecrets/shop/status"}))
 }
 
 func TestTwoReleasesDivideAClusterByNamespaces(t *testing.T) {

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"unique"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -48,13 +49,14 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-// CacheOptions is what the manager's cache must be made with: it keeps the objects to work on and the metadata of Secrets and
-// ConfigMaps, of other people's too, as far as it is looked at, and refuses to be asked for what nobody watches.
+// CacheOptions is what the manager's cache must be made with: it keeps the objects to work on, and of ConfigMaps and of the Secrets
+// that are not managed here as much metadata as is looked at, and refuses to be asked for what nobody watches. Managed Secrets are
+// in a cache of their own; here too they would be sent and kept twice.
 func (o Options) CacheOptions() cache.Options {
 	c := o.baseCache()
 	c.ByObject = map[client.Object]cache.ByObject{
-		&stv1.ServiceTokenSecret{}: {Label: o.Selector},
-		metadataOf("Secret"):       {Transform: stripMetadata},
+		&stv1.ServiceTokenSecret{}: {Label: o.Selector, Transform: stripObject},
+		metadataOf("Secret"):       {Label: target.NotManaged(), Transform: stripMetadata},
 		metadataOf("ConfigMap"):    {Transform: stripMetadata},
 	}
 	return c
@@ -132,7 +134,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}})
 	o.Infisical.Meter = r.ledger
-	r.inputs = newInputs(mgr.GetCache(), live, infisical.NewClient(o.Infisical), o.DefaultURL)
+	r.inputs = newInputs(mgr.GetCache(), managed, live, infisical.NewClient(o.Infisical), o.DefaultURL)
 	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
 	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {
 		if err := mgr.Add(runnable); err != nil {
@@ -155,21 +157,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		// The objects themselves: a new spec, or an annotation that asks for a fetch. Not their status: it is ours, and looking once
 		// more at each object that was just looked at would be half of the work of a start.
 		For(&stv1.ServiceTokenSecret{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		// The Secrets that were written: somebody may have changed or deleted one.
+		// The Secrets that were written: somebody may have changed or deleted one. One may also hold the token of another object.
 		WatchesRawSource(ctrlsource.Kind(managed, &corev1.Secret{}, handler.TypedEnqueueRequestsFromMapFunc(
-			func(ctx context.Context, s *corev1.Secret) []reconcile.Request {
-				return r.find(ctx, s.Namespace, indexTarget, s.Name)
-			}))).
+			func(ctx context.Context, s *corev1.Secret) []reconcile.Request { return r.readOrWrite(ctx, s) }))).
 		// All other Secrets, by metadata: one may hold a token or a CA bundle that was rotated, or stand where one is to be written.
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(
-			func(ctx context.Context, s client.Object) []reconcile.Request {
-				r.inputs.changed("Secret", s)
-				reqs := r.find(ctx, s.GetNamespace(), indexInputs, "Secret/"+s.GetName())
-				if s.GetLabels()[target.ManagedByLabel] != target.ManagedByValue {
-					reqs = append(reqs, r.find(ctx, s.GetNamespace(), indexTarget, s.GetName())...)
-				}
-				return reqs
-			})).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.readOrWrite)).
 		// ConfigMaps, by metadata: one may hold a CA bundle.
 		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(
 			func(ctx context.Context, c client.Object) []reconcile.Request {
@@ -182,6 +174,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return nil
 		})).
 		Complete(r)
+}
+
+// readOrWrite returns the objects that read a Secret, of which there is another version now, and those that write it.
+func (r *reconciler) readOrWrite(ctx context.Context, secret client.Object) []reconcile.Request {
+	r.inputs.changed("Secret", secret)
+	readers := r.find(ctx, secret.GetNamespace(), indexInputs, "Secret/"+secret.GetName())
+	return append(readers, r.find(ctx, secret.GetNamespace(), indexTarget, secret.GetName())...)
 }
 
 // find returns the objects of a namespace that name something.
@@ -228,15 +227,60 @@ func metadataOf(kind string) *metav1.PartialObjectMetadata {
 	return m
 }
 
-// stripMetadata keeps of an object what is looked at: which one it is, in which version, and whether it is one of ours.
+// stripObject takes out of an object what is not looked at, and lets it have in common with others what most of them have: among
+// ten thousand there are few different namespaces, reasons and messages. Nothing in a cache is ever changed, and what is missing is
+// not missed by a write, as the API server takes nothing but the status from it.
+func stripObject(in any) (any, error) {
+	obj, ok := in.(*stv1.ServiceTokenSecret)
+	if !ok {
+		return in, nil // a tombstone of the informer
+	}
+	obj.ManagedFields = nil
+	delete(obj.Annotations, corev1.LastAppliedConfigAnnotation)
+	spec, status := &obj.Spec, &obj.Status
+	for _, text := range []*string{&obj.APIVersion, &obj.Kind, &obj.Namespace, &spec.HostURL, &spec.Target.Type} {
+		share(text)
+	}
+	share(&spec.KeyConflicts)
+	share(&spec.UnresolvedReferences)
+	share(&spec.Decryption)
+	share(&spec.Target.CreationPolicy)
+	share(&spec.Target.DeletionPolicy)
+	if st := spec.Auth.ServiceToken; st != nil {
+		share(&st.SecretRef.Name)
+		share(&st.SecretRef.Key)
+	}
+	for i := range spec.Sources {
+		share(&spec.Sources[i].Environment)
+	}
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		share(&c.Type)
+		share(&c.Status)
+		share(&c.Reason)
+		if c.Type != stv1.ConditionReady { // whose message names the object's own Secret
+			share(&c.Message)
+		}
+	}
+	if status.Token != nil {
+		share(&status.Token.ID)
+		share(&status.Token.Expires)
+	}
+	if status.Usage != nil {
+		share(&status.Usage.Used)
+	}
+	return obj, nil
+}
+
+// share makes equal texts one in memory. For a text that no other object has it costs more than it saves.
+func share[T ~string](text *T) { *text = unique.Make(*text).Value() }
+
+// stripMetadata keeps of an object what is looked at: which one it is, and in which version.
 func stripMetadata(in any) (any, error) {
 	m, ok := in.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return in, nil // a tombstone of the informer
 	}
 	kept := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
-	if by, ok := m.Labels[target.ManagedByLabel]; ok && by == target.ManagedByValue {
-		kept.Labels = map[string]string{target.ManagedByLabel: by}
-	}
 	return &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta, ObjectMeta: kept}, nil
 }

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ type entry[T any] struct {
 // subscription is what an owner reads: a token, and places with it.
 type subscription struct {
 	cred   Credential
-	places map[Place]struct{}
+	places []Place // few: a map would cost each owner more memory than all else here
 }
 
 // Reading is what an owner gets to see of its token and places.
@@ -114,7 +115,7 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 		sub = nil
 	}
 	if sub == nil {
-		sub = &subscription{cred: cred, places: map[Place]struct{}{}}
+		sub = &subscription{cred: cred}
 		p.owners[owner] = sub
 	}
 	session := p.session(cred.session())
@@ -123,7 +124,9 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 	r.Token, _, r.TokenErr = session.read()
 	for _, place := range places {
 		e := p.source(Key{Credential: cred, Place: place}, session)
-		sub.places[place] = struct{}{}
+		if !slices.Contains(sub.places, place) {
+			sub.places = append(sub.places, place)
+		}
 		e.readers[owner] = interval
 		if interval < e.pace {
 			e.pace = interval
@@ -146,7 +149,7 @@ func (p *Pool) Period(owner Owner) (longest Period, known bool) {
 		return Period{}, false
 	}
 	known = true
-	for place := range sub.places {
+	for _, place := range sub.places {
 		e := p.sources[Key{Credential: sub.cred, Place: place}]
 		period, ok := e.period()
 		if period = period.against(e.readers[owner]); period.Max > longest.Max {
@@ -184,24 +187,24 @@ func (p *Pool) Refresh(owner Owner) {
 		return
 	}
 	p.sessions[sub.cred.session()].poke()
-	for place := range sub.places {
+	for _, place := range sub.places {
 		p.sources[Key{Credential: sub.cred, Place: place}].poke()
 	}
 }
 
 // keep ends the owner's reading of all places but those kept. p.mu is held.
 func (p *Pool) keep(owner Owner, sub *subscription, kept map[Place]struct{}) {
-	for place := range sub.places {
+	sub.places = slices.DeleteFunc(sub.places, func(place Place) bool {
 		if _, ok := kept[place]; ok {
-			continue
+			return false
 		}
-		delete(sub.places, place)
 		key := Key{Credential: sub.cred, Place: place}
 		if p.sources[key].leave(owner) {
 			delete(p.sources, key)
 			p.left(key.Server.Host())
 		}
-	}
+		return true
+	})
 }
 
 // leave ends the owner's reading of all places and of the token. p.mu is held.

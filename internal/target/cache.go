@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,15 @@ type Cache struct {
 
 // GetCache is how the manager recognizes a cache.
 func (c *Cache) GetCache() cache.Cache { return c.Cache }
+
+// NotManaged selects the Secrets that are not in the Cache, by their labels.
+func NotManaged() labels.Selector {
+	other, err := labels.NewRequirement(ManagedByLabel, selection.NotEquals, []string{ManagedByValue})
+	if err != nil {
+		panic(err) // both are constants, and valid
+	}
+	return labels.NewSelector().Add(*other)
+}
 
 // NewCache returns the cache for Writer and for the controller's watch on its Secrets. base gives what else is to be set,
 // such as the scheme, the mapper and the namespaces; what it says about single kinds is replaced.
