@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -121,7 +122,14 @@ func (o *options) validate() (zapcore.Level, error) {
 	return level, nil
 }
 
+// gcPercent is by how much the heap may grow until garbage is collected. Most of the heap lives as long as the objects do; the
+// default of 100 would hold as much again for what a start leaves behind, to save CPU that an idle operator does not need.
+const gcPercent = 60
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
