@@ -205,7 +205,8 @@ func hasLabels(m *dto.Metric, labels prometheus.Labels) bool {
 // writes are the writes that the API server has seen, by resource.
 type writes map[string]int
 
-// apiWrites asks the API server for its own count. Leases are left out: they are how replicas agree, whatever there is to do.
+// apiWrites asks the API server for its own count. Leases are left out, and with them the events about them, which are of the old
+// API group: they are how replicas agree, whatever there is to do.
 func (s *stage) apiWrites(ctx context.Context) (writes, error) {
 	c, err := kubernetes.NewForConfig(s.cluster.Config)
 	if err != nil {
@@ -222,8 +223,8 @@ func (s *stage) apiWrites(ctx context.Context) (writes, error) {
 	}
 	seen := writes{}
 	for _, verb := range []string{"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"} {
-		for _, resource := range []string{"secrets", "servicetokensecrets", "events", "configmaps"} {
-			seen[resource] += int(all.sum("apiserver_request_total", prometheus.Labels{"verb": verb, "resource": resource}))
+		for resource, group := range map[string]string{"secrets": "", "configmaps": "", "servicetokensecrets": stv1.GroupVersion.Group, "events": "events.k8s.io"} {
+			seen[resource] += int(all.sum("apiserver_request_total", prometheus.Labels{"verb": verb, "group": group, "resource": resource}))
 		}
 	}
 	return seen, nil
