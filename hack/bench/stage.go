@@ -37,28 +37,31 @@ type stage struct {
 
 	infisical *infisical
 	server    *lab.Process
+	operators []*operator // that were started
 	world     *world
 }
 
 // newStage starts a control plane and a server, and makes a world in them, whose objects nobody has looked at yet.
-func (b *bench) newStage(ctx context.Context, w *world, serverFlags ...string) (s *stage, err error) {
-	s = &stage{bench: b, world: w}
-	if s.dir, err = os.MkdirTemp(b.dir, "stage-"); err != nil {
-		return nil, err
+func (b *bench) newStage(ctx context.Context, w *world, serverFlags ...string) (*stage, error) {
+	s := &stage{bench: b, world: w}
+	if err := s.up(ctx, serverFlags); err != nil {
+		return nil, errors.Join(err, s.down())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.down())
-		}
-	}()
-	if s.cluster, err = lab.StartCluster(b.assets, s.dir); err != nil {
-		return nil, err
+	return s, nil
+}
+
+func (s *stage) up(ctx context.Context, serverFlags []string) (err error) {
+	if s.dir, err = os.MkdirTemp(s.bench.dir, "stage-"); err != nil {
+		return err
 	}
-	if err := s.cluster.Install(ctx, b.root); err != nil {
-		return nil, err
+	if s.cluster, err = lab.StartCluster(s.assets, s.dir); err != nil {
+		return err
+	}
+	if err := s.cluster.Install(ctx, s.root); err != nil {
+		return err
 	}
 	if s.kubeconfig, err = s.cluster.OperatorKubeconfig(); err != nil {
-		return nil, err
+		return err
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -66,12 +69,12 @@ func (b *bench) newStage(ctx context.Context, w *world, serverFlags ...string) (
 	config := rest.CopyConfig(s.cluster.Config)
 	config.QPS = -1
 	if s.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.startServer(ctx, serverFlags); err != nil {
-		return nil, err
+		return err
 	}
-	return s, w.create(ctx, s)
+	return s.world.create(ctx, s)
 }
 
 func (s *stage) startServer(ctx context.Context, flags []string) (err error) {
@@ -93,9 +96,14 @@ func (s *stage) startServer(ctx context.Context, flags []string) (err error) {
 	})
 }
 
-// down ends everything that the stage holds.
+// down ends everything that the stage holds. Rows stop their operators in order; one that runs still is of a row that failed.
 func (s *stage) down() error {
 	var errs []error
+	for _, o := range s.operators {
+		if o.Ended() == nil {
+			errs = append(errs, o.Kill())
+		}
+	}
 	if s.server != nil {
 		errs = append(errs, s.server.Stop())
 	}
@@ -125,7 +133,9 @@ func (s *stage) startOperatorAt(infisicalURL string) (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &operator{Operator: p, metrics: "http://" + address + "/metrics", started: started}, nil
+	o := &operator{Operator: p, metrics: "http://" + address + "/metrics", started: started}
+	s.operators = append(s.operators, o)
+	return o, nil
 }
 
 // verify says whether every object is Ready and every Secret holds what the server does.

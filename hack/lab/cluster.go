@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,10 +38,13 @@ func StartCluster(assets, dir string) (*Cluster, error) {
 		env: &envtest.Environment{BinaryAssetsDirectory: assets},
 	}
 	var err error
-	if c.Config, err = c.env.Start(); err != nil {
-		return nil, err
+	if c.Config, err = c.env.Start(); err == nil {
+		err = os.WriteFile(c.Kubeconfig, c.env.KubeConfig, 0o600)
 	}
-	return c, os.WriteFile(c.Kubeconfig, c.env.KubeConfig, 0o600)
+	if err != nil {
+		return nil, errors.Join(err, c.env.Stop())
+	}
+	return c, nil
 }
 
 // Install applies config/default of the repository at root.

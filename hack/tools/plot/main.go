@@ -79,6 +79,7 @@ func bars(title string, groups, series []string, values [][]float64) ([]byte, er
 	o.Legend.Offset = charts.OffsetRight
 	o.CategoryAxis.Labels = groups
 	o.ValueFormatter = func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) }
+	o.ValueAxis[0].Min = charts.Ptr(0.0)
 	for i := range o.SeriesList {
 		o.SeriesList[i].Label.Show = charts.Ptr(true)
 	}
@@ -113,7 +114,7 @@ func drawMemory(r results) ([]byte, error) {
 		groups = append(groups, fmt.Sprintf("%d objects", m.Objects))
 		values[0], values[1] = append(values[0], m.RSS), append(values[1], m.WithForeign)
 	}
-	return bars("Settled memory, MiB resident", groups, []string{"operator", "with 10,000 foreign Secrets of 20 KB"}, values)
+	return bars("Settled memory, MiB resident", groups, []string{"operator", "with 10,000 foreign Secrets"}, values)
 }
 
 // drawTimeline shows the largest cold start as it went: how many objects were done after how many seconds.
@@ -140,7 +141,7 @@ func drawTimeline(r results) ([]byte, error) {
 	o.Legend.Offset = charts.OffsetRight
 	o.XAxis.Labels = labels
 	o.XAxis.LabelCount = 10
-	o.Symbol = charts.SymbolNone
+	o.Symbol = charts.Symbol{Shape: charts.SymbolNone}
 	p := painter()
 	if err := p.LineChart(o); err != nil {
 		return nil, err
