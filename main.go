@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log"
 	"net/http"
 	"net/url"
 	"os"
@@ -122,6 +123,9 @@ func (o *options) validate() (zapcore.Level, error) {
 	return level, nil
 }
 
+// logTime is RFC 3339 to the millisecond: what happens at a start or a failover happens within few seconds.
+const logTime = "2006-01-02T15:04:05.000Z07:00"
+
 // gcPercent is by how much the heap may grow until garbage is collected. Most of the heap lives as long as the objects do; the
 // default of 100 would hold as much again for what a start leaves behind, to save CPU that an idle operator does not need.
 const gcPercent = 60
@@ -152,9 +156,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	logger := zap.New(zap.UseDevMode(o.logFormat == "console"), zap.Level(level))
+	logger := zap.New(zap.UseDevMode(o.logFormat == "console"), zap.Level(level), func(z *zap.Options) { z.TimeEncoder = zapcore.TimeEncoderOfLayout(logTime) })
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
+	logStandard(logger)
 	logger.Info("starting", "version", version, "commit", commit, "infisicalURL", o.infisicalURL, "watchNamespaces", strings.Join(o.watchNamespaces, ","),
 		"objectSelector", o.selector.String())
 	mgr, err := newManager(o, logger)
@@ -165,6 +170,21 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// logStandard sends the lines of Go's standard log to ours.
+func logStandard(logger logr.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(standardLog{logger})
+}
+
+type standardLog struct{ logr.Logger }
+
+// Write leaves out what the HTTP client tells of an answer that nobody asked for: its first 4 KiB, which may be secrets.
+func (l standardLog) Write(line []byte) (int, error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(string(line)), " starting with ")
+	l.Info(text)
+	return len(line), nil
 }
 
 func newManager(o options, logger logr.Logger) (ctrl.Manager, error) {

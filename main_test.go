@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/spf13/pflag"
 )
 
@@ -61,4 +66,36 @@ func TestEveryFlagIsExplained(t *testing.T) {
 			t.Errorf("--%s is explained by %q", f.Name, f.Usage)
 		}
 	})
+}
+
+func TestAnAnswerThatNobodyAskedForIsNotLogged(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = conn.Read(make([]byte, 4096))
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhunter2")
+	}()
+
+	flags, output, lines := log.Flags(), log.Writer(), make(chan string, 10)
+	defer func() { log.SetFlags(flags); log.SetOutput(output) }()
+	logStandard(funcr.New(func(_, args string) { lines <- args }, funcr.Options{}))
+	answer, err := http.Get("http://" + listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if line := <-lines; !strings.Contains(line, "Unsolicited response") || strings.Contains(line, "hunter2") || strings.Contains(line, "HTTP/1.1") {
+		t.Error(line)
+	}
+	log.Print("something else")
+	if line := <-lines; !strings.Contains(line, "something else") {
+		t.Error(line)
+	}
 }
