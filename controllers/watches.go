@@ -4,16 +4,17 @@ import (
 	"context"
 	"unique"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -93,6 +94,8 @@ const (
 	indexToken  = "token"
 )
 
+const controllerName = "servicetokensecret"
+
 // Setup makes the reconcilers and everything they need part of the manager, whose cache was made with the same options'
 // CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
@@ -151,29 +154,64 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return err
 		}
 	}
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("servicetokensecret").
+	controller := ctrl.NewControllerManagedBy(mgr).
+		Named(controllerName).
 		WithOptions(controller.Options{MaxConcurrentReconciles: o.Workers}).
-		// The objects themselves: a new spec, or an annotation that asks for a fetch. Not their status: it is ours, and looking once
-		// more at each object that was just looked at would be half of the work of a start.
-		For(&stv1.ServiceTokenSecret{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		// The Secrets that were written: somebody may have changed or deleted one. One may also hold the token of another object.
-		WatchesRawSource(ctrlsource.Kind(managed, &corev1.Secret{}, handler.TypedEnqueueRequestsFromMapFunc(
-			func(ctx context.Context, s *corev1.Secret) []reconcile.Request { return r.readOrWrite(ctx, s) }))).
-		// All other Secrets, by metadata: one may hold a token or a CA bundle that was rotated, or stand where one is to be written.
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.readOrWrite)).
-		// ConfigMaps, by metadata: one may hold a CA bundle.
-		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(
-			func(ctx context.Context, c client.Object) []reconcile.Request {
-				r.inputs.changed("ConfigMap", c)
-				return r.find(ctx, c.GetNamespace(), indexInputs, "ConfigMap/"+c.GetName())
-			})).
+		WithLogConstructor(logFor(mgr.GetLogger())).
 		// The pool and the ledger: what an object reads has changed or could not be read, or its token was used often.
 		WatchesRawSource(ctrlsource.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			queue, r.started = q, r.clock.Now()
 			return nil
-		})).
-		Complete(r)
+		}))
+	for _, w := range r.watches(mgr.GetCache(), managed) {
+		// All informers are made before the caches start, which are full before any controller starts: so one that becomes the leader
+		// begins at once. Other sources wait for their caches, in steps of 100 ms.
+		informer, err := w.cache.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return err
+		}
+		controller.WatchesRawSource(&ctrlsource.Informer{Informer: informer, Handler: w.handler, Predicates: w.predicates})
+	}
+	return controller.Complete(r)
+}
+
+// watched is what wakes objects when it changes.
+type watched struct {
+	cache      cache.Cache
+	object     client.Object
+	handler    handler.EventHandler
+	predicates []predicate.Predicate
+}
+
+func (r *reconciler) watches(caches, managed cache.Cache) []watched {
+	secret := handler.EnqueueRequestsFromMapFunc(r.readOrWrite)
+	return []watched{
+		// The objects themselves: a new spec, or an annotation that asks for a fetch. Not their status: it is ours, and looking once
+		// more at each object that was just looked at would be half of the work of a start.
+		{caches, &stv1.ServiceTokenSecret{}, &handler.EnqueueRequestForObject{}, []predicate.Predicate{
+			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}),
+		}},
+		// The Secrets that were written: somebody may have changed or deleted one. One may also hold the token of another object.
+		{managed, &corev1.Secret{}, secret, nil},
+		// All other Secrets, by metadata: one may hold a token or a CA bundle that was rotated, or stand where one is to be written.
+		{caches, metadataOf("Secret"), secret, nil},
+		// ConfigMaps, by metadata: one may hold a CA bundle.
+		{caches, metadataOf("ConfigMap"), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, c client.Object) []reconcile.Request {
+			r.inputs.changed("ConfigMap", c)
+			return r.find(ctx, c.GetNamespace(), indexInputs, "ConfigMap/"+c.GetName())
+		}), nil},
+	}
+}
+
+// logFor names the object in each line about it, in one field: controller-runtime's own way says it three times, for every look.
+func logFor(log logr.Logger) func(*reconcile.Request) logr.Logger {
+	log = log.WithValues("controller", controllerName)
+	return func(request *reconcile.Request) logr.Logger {
+		if request == nil {
+			return log
+		}
+		return log.WithValues("object", klog.KRef(request.Namespace, request.Name))
+	}
 }
 
 // readOrWrite returns the objects that read a Secret, of which there is another version now, and those that write it.

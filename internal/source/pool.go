@@ -231,7 +231,14 @@ func (p *Pool) session(cred Credential) *entry[*Token] {
 		return e
 	}
 	e := &entry[*Token]{poller: p.newSession(cred), readers: map[Owner]time.Duration{}}
-	e.changed = func() { p.tell(e.readers) } // the sources hear of it by themselves
+	var last *Token
+	e.changed = func() { // the sources hear of it by themselves
+		token, _, _ := e.read()
+		renewed := last != nil && token != last
+		last = token
+		// Who reads a place is told of a failure and of the first success from there: at a start, that is everybody.
+		p.tell(e.readers, func(owner Owner) bool { return renewed || len(p.owners[owner].places) == 0 })
+	}
 	p.sessions[cred] = e
 	e.stop = p.launch(e.run)
 	return e
@@ -257,7 +264,7 @@ func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
 		}
 		return e.pace
 	}
-	e.changed = func() { p.tell(e.readers) }
+	e.changed = func() { p.tell(e.readers, func(Owner) bool { return true }) }
 	host := key.Server.Host()
 	e.ended = func(late time.Duration) { p.polled(host, late) }
 	p.joined(host)
@@ -266,12 +273,14 @@ func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
 	return e
 }
 
-// tell notifies all readers of an entry, outside of the lock that guards them.
-func (p *Pool) tell(readers map[Owner]time.Duration) {
+// tell notifies those readers of an entry who care, outside of the lock that guards them.
+func (p *Pool) tell(readers map[Owner]time.Duration, cares func(Owner) bool) {
 	p.mu.Lock()
 	owners := make([]Owner, 0, len(readers))
 	for owner := range readers {
-		owners = append(owners, owner)
+		if cares(owner) {
+			owners = append(owners, owner)
+		}
 	}
 	p.mu.Unlock()
 	for _, owner := range owners {
