@@ -4,9 +4,9 @@ import "time"
 
 const (
 	// firstStep and longestStep bound the steps of the backoff, each failed probe doubling the one before. One request per host
-	// and half minute is no load, and whoever waits for a server goes on half a minute after it is up.
+	// and 20 seconds is no load, and whoever waits for a server goes on 20 seconds after it is up.
 	firstStep   = time.Second
-	longestStep = 30 * time.Second
+	longestStep = 20 * time.Second
 	// longestAsked bounds the step that a server can ask for with retry-after.
 	longestAsked = 5 * time.Minute
 )

@@ -83,19 +83,19 @@ func TestFailingHostIsAskedOncePerStep(t *testing.T) {
 			}
 			sleep(time.Second)
 		}
-		// 1 s, 2 s, … 16 s, then every half minute.
-		if got := f.count(); got != 5+119 {
+		// 1 s, 2 s, … 16 s, then every 20 s.
+		if got := f.count(); got != 5+178 {
 			t.Errorf("asked %d times in an hour", got)
 		}
 		for i := 1; i < len(f.asked); i++ {
-			step := min(time.Second<<min(i-1, 10), 30*time.Second)
+			step := min(time.Second<<min(i-1, 10), 20*time.Second)
 			if gap := f.asked[i].Sub(f.asked[i-1]) - f.latency; gap < step || gap > step+2*time.Second {
 				t.Errorf("step %d took %v, want about %v", i, gap, step)
 			}
 		}
 
 		f.set(false)
-		sleep(30 * time.Second)
+		sleep(20 * time.Second)
 		if kinds := poll(t, s, 50); kinds[""] != 50 {
 			t.Errorf("after the recovery: %v", kinds)
 		}
@@ -259,7 +259,7 @@ func TestJitterShortensStepsByUpToAQuarter(t *testing.T) {
 		want     time.Duration
 	}{
 		{0, 0, time.Second}, {0, 0.5, 875 * time.Millisecond}, {3, 0.999999999, 6 * time.Second},
-		{4, 0, 16 * time.Second}, {5, 0, 30 * time.Second}, {1000, 0, 30 * time.Second},
+		{4, 0, 16 * time.Second}, {5, 0, 20 * time.Second}, {1000, 0, 20 * time.Second},
 	} {
 		g := gate{failures: c.failures}
 		g.close(now, &Error{Kind: KindServer}, c.jitter, 0)

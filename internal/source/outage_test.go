@@ -59,7 +59,7 @@ func (w *world) path(n int) string { return fmt.Sprintf("/s%d", n) }
 // TestAfterAnOutageAllIsReadWithinAStepOfTheBackOff: a host is down for five minutes, when its sources were read before, and
 // when not even their tokens were described.
 func TestAfterAnOutageAllIsReadWithinAStepOfTheBackOff(t *testing.T) {
-	const sources, tokens, step = 100, 4, 30 * time.Second
+	const sources, tokens, step = 100, 4, 20 * time.Second
 	for name, readBefore := range map[string]bool{"of sources that were read before": true, "at the start": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
@@ -96,7 +96,7 @@ func TestAfterAnOutageAllIsReadWithinAStepOfTheBackOff(t *testing.T) {
 			w.rest()
 			w.Expect(wrong()).To(Equal(sources))
 			asked := o.times()
-			// 1, 2, 4, 8 and 16 seconds, then every half minute.
+			// 1, 2, 4, 8 and 16 seconds, then every 20.
 			w.Expect(len(asked)).To(BeNumerically("<=", 6+int((5*time.Minute-31*time.Second)/step)), "%v", asked)
 			for i := 1; i < len(asked); i++ {
 				w.Expect(asked[i].Sub(asked[i-1])).To(BeNumerically(">=", min(time.Second<<(i-1), step)), "step %d", i)
