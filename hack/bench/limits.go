@@ -237,7 +237,7 @@ func (k knocks) String() string {
 }
 
 // knocked holds each gap against the back-off: one second at first, doubled by each failure, a quarter less at most by jitter,
-// and half a minute at the longest.
+// and 20 seconds at the longest.
 func (d *door) knocked() knocks {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -249,7 +249,7 @@ func (d *door) knocked() knocks {
 		if gap < step*3/4 {
 			k.crowded++
 		}
-		step = min(2*step, 30*time.Second)
+		step = min(2*step, 20*time.Second)
 	}
 	return k
 }

@@ -85,6 +85,23 @@ func TestPollsAreSpreadBySource(t *testing.T) {
 	}
 }
 
+func TestPollsAreCountedByTheTimeBetweenThem(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	times := func(after ...time.Duration) (polls []time.Time) {
+		for _, d := range after {
+			polls = append(polls, at.Add(d))
+		}
+		return polls
+	}
+	got, err := pollsPerPeriod(map[string][]time.Time{"/a": times(0, 66*time.Second, 132*time.Second), "/b": times(time.Hour), "/c": times(0, 48*time.Second)})
+	if err != nil || got != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := pollsPerPeriod(map[string][]time.Time{"/a": times(0)}); err == nil {
+		t.Errorf("one poll is %v in each period", got)
+	}
+}
+
 func TestAWorldKnowsWhatItsSecretsHold(t *testing.T) {
 	w := newWorld(1000, time.Minute)
 	if w.sources != 20 || w.namespaces() != 2 {

@@ -106,32 +106,38 @@ func decrypt(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// references looks at how the time of an expansion grows with what it makes.
+// references looks at how the time of an expansion grows with what it makes, beside that of a plain copy of the same bytes.
 func references(ctx context.Context, b *bench) error {
-	all, err := b.microbenchmarks(ctx, "./internal/compose", "^BenchmarkExpand$")
+	all, err := b.microbenchmarks(ctx, "./internal/compose", "^(BenchmarkExpand|BenchmarkCopy)$")
 	if err != nil {
 		return err
 	}
 	for _, grows := range []struct{ name, prefix, suffix string }{
-		{"more values", "Expand/values=", "/bytes=1"},
-		{"longer values", "Expand/values=1000/bytes=", ""},
+		{"more values", "/values=", "/bytes=1"},
+		{"longer values", "/values=1000/bytes=", ""},
 	} {
-		var sizes, times []float64
-		for _, m := range all {
-			if strings.HasPrefix(m.name, grows.prefix) && strings.HasSuffix(m.name, grows.suffix) {
-				sizes, times = append(sizes, m.units["B-out"]), append(times, m.units["ns/op"])
-			}
-		}
-		if len(sizes) < 3 {
-			return fmt.Errorf("%d results for %s are too few", len(sizes), grows.name)
+		sizes, times := curve(all, "Expand"+grows.prefix, grows.suffix)
+		_, copies := curve(all, "Copy"+grows.prefix, grows.suffix)
+		if len(sizes) < 3 || len(copies) != len(sizes) {
+			return fmt.Errorf("%d results for %s, and %d for a copy, are too few", len(sizes), grows.name, len(copies))
 		}
 		power := growth(sizes, times)
 		b.add(figure{
 			Row: "reference expansion", Case: fmt.Sprintf("%s: %s to %s", grows.name, quantity(sizes[0]/1e6, "MB"), quantity(sizes[len(sizes)-1]/1e6, "MB")),
-			Name: "time grows as output size to the power of", Value: power, Target: "≤ 1.1 (1 is linear)", Met: power <= 1.1,
+			Name: "time grows as output size to the power of", Value: power, Floor: growth(sizes, copies), Target: "≤ 1.1 (1 is linear)", Met: power <= 1.1,
 		})
 	}
 	return nil
+}
+
+// curve is the time over the size of the output, of the microbenchmarks whose names begin and end so.
+func curve(all []microbenchmark, prefix, suffix string) (sizes, times []float64) {
+	for _, m := range all {
+		if strings.HasPrefix(m.name, prefix) && strings.HasSuffix(m.name, suffix) {
+			sizes, times = append(sizes, m.units["B-out"]), append(times, m.units["ns/op"])
+		}
+	}
+	return sizes, times
 }
 
 // growth is the power p for which y is about c·x^p: the slope of the straight line through the logarithms.
