@@ -2,6 +2,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,19 +44,30 @@ func render(t *testing.T, folder string) []manifest {
 		t.Fatal("KUSTOMIZE names no kustomize: run `make test`, or `make bin/kustomize` and set KUSTOMIZE to the absolute path of bin/kustomize")
 	}
 
-	cmd := exec.CommandContext(t.Context(), kustomize, "build", filepath.Join("..", "config", folder))
+	out, err := output(exec.CommandContext(t.Context(), kustomize, "build", filepath.Join("..", "config", folder)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, out)
+}
+
+// output runs a command. What it says is part of the error.
+func output(cmd *exec.Cmd) (string, error) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("kustomize build config/%s: %v: %s", folder, err, &stderr)
+		err = fmt.Errorf("%s: %w: %s", cmd, err, &stderr)
 	}
+	return string(out), err
+}
 
+func parse(t *testing.T, text string) (manifests []manifest) {
+	t.Helper()
 	g := NewWithT(t)
-	var manifests []manifest
-	for document := range strings.SplitSeq(string(out), "\n---\n") {
+	for document := range strings.SplitSeq(strings.TrimPrefix(text, "---\n"), "\n---\n") {
 		m := manifest{source: document}
-		g.Expect(yaml.Unmarshal([]byte(document), &m)).To(Succeed())
+		g.Expect(yaml.Unmarshal([]byte(document), &m)).To(Succeed(), document)
 		g.Expect(m.APIVersion).NotTo(BeEmpty(), document)
 		manifests = append(manifests, m)
 	}
@@ -209,6 +221,8 @@ func TestTwoReleasesAreKeptApart(t *testing.T) {
 		for _, pods := range []map[string]string{deployment.Spec.Selector.MatchLabels, deployment.Spec.Template.Labels, service.Spec.Selector} {
 			g.Expect(pods).To(HaveKeyWithValue(instance, release))
 		}
+		lease := decode[rbacv1.Role](t, manifests, "Role/service-token-operator-leader-election-role-"+release).Rules[1]
+		g.Expect(lease.ResourceNames).To(Equal([]string{release + ".servicetoken.io"}))
 		args := deployment.Spec.Template.Spec.Containers[0].Args
 		g.Expect(args).To(ContainElements("--leader-elect", "--leader-election-id="+release+".servicetoken.io"))
 		i := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--object-selector=") })
