@@ -61,6 +61,7 @@ type options struct {
 	metricsAddress  string
 	metricsSecure   bool
 	metricsCertDir  string
+	metricsPerObj   bool
 	probeAddress    string
 	pprofAddress    string
 	logLevel        string
@@ -84,6 +85,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off.")
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over HTTPS, to clients that the API server authenticates and authorizes for GET /metrics.")
 	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "Directory with tls.crt and tls.key for metrics; a self-signed certificate is made when empty.")
+	fs.BoolVar(&o.metricsPerObj, "metrics-per-object", false, "Serve metrics of single objects, besides those that count them: two series for each ServiceTokenSecret.")
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
 	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "Address of Go's profiles under /debug/pprof/, without authentication: use a loopback address, and only to look for something. 0 turns them off.")
 	fs.StringVar(&o.logLevel, "log-level", "info", "Least level that is logged: debug, info, warn or error.")
@@ -225,10 +227,13 @@ func (o *options) controllers() controllers.Options {
 		Namespaces:   o.watchNamespaces,
 		Selector:     o.selector,
 		OwnNamespace: o.namespace,
-		Infisical:    infisical.Options{Version: version, AllowHTTP: o.allowHTTP, AllowedHosts: o.allowedHosts, Timeout: o.requestTimeout},
+		Infisical:    infisical.Options{Version: fmt.Sprintf("%s (%s, %s)", version, commit, date), AllowHTTP: o.allowHTTP, AllowedHosts: o.allowedHosts, Timeout: o.requestTimeout},
 		DefaultURL:   o.infisicalURL,
 		Workers:      o.workers,
 		Metrics:      ctrlmetrics.Registry,
+
+		PerObjectMetrics: o.metricsPerObj,
+		Build:            controllers.Build{Version: version, Commit: commit, Date: date},
 	}
 }
 

@@ -2,10 +2,12 @@ package controllers
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -14,15 +16,20 @@ import (
 )
 
 // collector answers a scrape from what the cache, the ledger and the pool hold at that moment, so a series ends with its object,
-// token or host.
+// token or host. A replica that waits for the lease tells of its build and nothing else: what there is would be told, and added up, twice.
 type collector struct {
-	cache client.Reader
-	uses  counter
-	polls loads
+	leads     <-chan struct{} // closed when this process works
+	cache     client.Reader
+	uses      counter
+	polls     loads
+	build     Build
+	perObject bool
 
-	objects, total, ratio, expiry *prometheus.Desc
-	sources, overdue, delay       *prometheus.Desc
+	descs map[string]*prometheus.Desc // by the family's name
 }
+
+// Build is what the operator was built from.
+type Build struct{ Version, Commit, Date string }
 
 // counter is the ledger of uses, as far as a scrape needs it.
 type counter interface {
@@ -38,43 +45,55 @@ type loads interface {
 // scrapeTimeout limits what a scrape may take at the cache, which is in memory.
 const scrapeTimeout = 5 * time.Second
 
-func newCollector(cache client.Reader, uses counter, polls loads) *collector {
-	name := func(n string) string { return prometheus.BuildFQName("servicetoken", "", n) }
-	token, host := []string{"token_id"}, []string{"host"}
-	return &collector{
-		cache: cache, uses: uses, polls: polls,
-		objects: prometheus.NewDesc(name("objects"), "ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.", []string{"ready", "reason"}, nil),
-		total:   prometheus.NewDesc(name("token_uses_total"), "Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.", token, nil),
-		ratio:   prometheus.NewDesc(name("token_rotation_threshold_ratio"), "Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.", token, nil),
-		expiry:  prometheus.NewDesc(name("token_expiry_timestamp_seconds"), "When a token expires, in seconds since 1970; absent for one that never does.", token, nil),
-		sources: prometheus.NewDesc(name("sources"), "Distinct sources that are polled at a server, however many objects read them.", host, nil),
-		overdue: prometheus.NewDesc(name("poll_overdue_seconds"), "How long that poll of a server's sources has been due that is due now and waits longest, for the rate limit or the answer; 0 when none is.", host, nil),
-		delay:   prometheus.NewDesc(name("poll_delay_seconds"), "How long after they were due polls of a server's sources ended, those that failed aside.", host, nil),
+// newCollector completes a collector.
+func newCollector(c collector) *collector {
+	c.descs = map[string]*prometheus.Desc{}
+	for _, f := range []Family{
+		objectsFamily, usesFamily, ratioFamily, expiryFamily, sourcesFamily, readersFamily, savedFamily, overdueFamily, delayFamily, undecryptableFamily,
+		buildFamily, readyFamily, syncTimeFamily,
+	} {
+		c.descs[f.Name] = f.desc()
 	}
+	return &c
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.objects, c.total, c.ratio, c.expiry, c.sources, c.overdue, c.delay} {
+	for _, d := range c.descs {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	c.collectPolls(out)
-	c.collectObjects(out)
-}
-
-func (c *collector) collectPolls(out chan<- prometheus.Metric) {
-	for host, l := range c.polls.Load() {
-		out <- prometheus.MustNewConstMetric(c.sources, prometheus.GaugeValue, float64(l.Sources), host)
-		out <- prometheus.MustNewConstMetric(c.overdue, prometheus.GaugeValue, l.Overdue.Seconds(), host)
-		out <- prometheus.MustNewConstHistogram(c.delay, l.Polls, l.Late, l.Buckets, host)
+	tell := func(f Family, value float64, labels ...string) {
+		kind := prometheus.GaugeValue
+		if f.Type == "counter" {
+			kind = prometheus.CounterValue
+		}
+		out <- prometheus.MustNewConstMetric(c.descs[f.Name], kind, value, labels...)
 	}
+	tell(buildFamily, 1, c.build.Version, c.build.Commit, c.build.Date, runtime.Version())
+	select {
+	case <-c.leads:
+	default:
+		return
+	}
+	for host, l := range c.polls.Load() {
+		tell(sourcesFamily, float64(l.Sources), host)
+		tell(readersFamily, float64(l.Readers), host)
+		tell(savedFamily, float64(l.Saved), host)
+		tell(undecryptableFamily, float64(l.Undecryptable), host)
+		tell(overdueFamily, l.Overdue.Seconds(), host)
+		out <- prometheus.MustNewConstHistogram(c.descs[delayFamily.Name], l.Polls, l.Late, l.Buckets, host)
+	}
+	c.collectObjects(tell)
 }
 
-func (c *collector) collectObjects(out chan<- prometheus.Metric) {
+// state is one condition of an object, as far as it is counted.
+type state struct{ condition, status, reason string }
+
+func (c *collector) collectObjects(tell func(f Family, value float64, labels ...string)) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var list stv1.ServiceTokenSecretList
@@ -82,17 +101,25 @@ func (c *collector) collectObjects(out chan<- prometheus.Metric) {
 		log.Log.Error(err, "listing objects for a scrape") // what else is scraped is told all the same
 		return
 	}
-	type state struct{ ready, reason string }
 	objects := map[state]int{}
 	thresholds := map[string]int64{}
 	expiries := map[string]time.Time{}
 	for i := range list.Items {
 		obj := &list.Items[i]
-		var s state
-		if ready := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady); ready != nil {
-			s = state{string(ready.Status), ready.Reason}
+		ready := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady)
+		if ready == nil {
+			ready = &metav1.Condition{}
+			objects[state{condition: stv1.ConditionReady}]++
 		}
-		objects[s]++
+		for _, condition := range obj.Status.Conditions {
+			objects[state{condition.Type, string(condition.Status), condition.Reason}]++
+		}
+		if c.perObject {
+			tell(readyFamily, oneIf(ready.Status == metav1.ConditionTrue), obj.Namespace, obj.Name, ready.Reason)
+			if at := obj.Status.LastSyncTime; at != nil {
+				tell(syncTimeFamily, float64(at.Unix()), obj.Namespace, obj.Name)
+			}
+		}
 		token := obj.Status.Token
 		if token == nil {
 			continue
@@ -104,20 +131,24 @@ func (c *collector) collectObjects(out chan<- prometheus.Metric) {
 			expiries[token.ID] = token.ExpiresAt.Time
 		}
 	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
 	for s, n := range objects {
-		gauge(c.objects, float64(n), s.ready, s.reason)
+		tell(objectsFamily, float64(n), s.condition, s.status, s.reason)
 	}
 	if c.uses.Loaded() { // a counter that starts from 0 would be seen as one that was reset
 		for id, threshold := range thresholds {
 			count := float64(c.uses.Count(id))
-			out <- prometheus.MustNewConstMetric(c.total, prometheus.CounterValue, count, id)
-			gauge(c.ratio, count/float64(threshold), id)
+			tell(usesFamily, count, id)
+			tell(ratioFamily, count/float64(threshold), id)
 		}
 	}
 	for id, at := range expiries {
-		gauge(c.expiry, float64(at.Unix()), id)
+		tell(expiryFamily, float64(at.Unix()), id)
 	}
+}
+
+func oneIf(so bool) float64 {
+	if so {
+		return 1
+	}
+	return 0
 }

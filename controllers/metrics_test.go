@@ -3,10 +3,12 @@ package controllers
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,12 +40,15 @@ func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
 		object("c", 1000, ready(metav1.ConditionFalse, stv1.ReasonTokenRevoked, "two")),
 		object("new", 1000, nil),
 	).Build()
-	err := testutil.CollectAndCompare(newCollector(c, uses{"one": 90, "two": 7}, polls(nil)), strings.NewReader(`
-# HELP servicetoken_objects ServiceTokenSecrets by status and reason of the condition Ready; both are empty before the first outcome.
+	err := testutil.CollectAndCompare(newCollector(collector{leads: leads, cache: c, uses: uses{"one": 90, "two": 7}, polls: polls(nil)}), strings.NewReader(`
+# HELP servicetoken_build_info 1, with what the operator was built from.
+# TYPE servicetoken_build_info gauge
+servicetoken_build_info{commit="",date="",goversion="`+runtime.Version()+`",version=""} 1
+# HELP servicetoken_objects ServiceTokenSecrets by condition, status and reason. One that is being read for the first time has the condition Ready without status and reason.
 # TYPE servicetoken_objects gauge
-servicetoken_objects{ready="",reason=""} 1
-servicetoken_objects{ready="False",reason="TokenRevoked"} 1
-servicetoken_objects{ready="True",reason="Synced"} 2
+servicetoken_objects{condition="Ready",reason="",status=""} 1
+servicetoken_objects{condition="Ready",reason="TokenRevoked",status="False"} 1
+servicetoken_objects{condition="Ready",reason="Synced",status="True"} 2
 # HELP servicetoken_token_expiry_timestamp_seconds When a token expires, in seconds since 1970; absent for one that never does.
 # TYPE servicetoken_token_expiry_timestamp_seconds gauge
 servicetoken_token_expiry_timestamp_seconds{token_id="one"} 1.8e+09
@@ -67,7 +72,7 @@ func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 	o.Spec.Rotation.Threshold = 10
 	o.Status.Token = &stv1.TokenStatus{ID: "one"}
 	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(o).Build()
-	if n := testutil.CollectAndCount(newCollector(c, uses(nil), polls(nil)), "servicetoken_token_uses_total", "servicetoken_token_rotation_threshold_ratio"); n != 0 {
+	if n := testutil.CollectAndCount(newCollector(collector{leads: leads, cache: c, uses: uses(nil), polls: polls(nil)}), "servicetoken_token_uses_total", "servicetoken_token_rotation_threshold_ratio"); n != 0 {
 		t.Errorf("%d series before the marks were read", n)
 	}
 	failing := interceptor.NewClient(c, interceptor.Funcs{
@@ -75,7 +80,7 @@ func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 			return errors.New("no cache")
 		},
 	})
-	if n := testutil.CollectAndCount(newCollector(failing, uses{}, polls(nil))); n != 0 {
+	if n := testutil.CollectAndCount(newCollector(collector{leads: leads, cache: failing, uses: uses{}, polls: polls(nil), perObject: true})); n != 1 { // of the build
 		t.Errorf("%d series without a cache", n)
 	}
 }
@@ -83,10 +88,10 @@ func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 func TestScrapeTellsHowLatePollsAreByHost(t *testing.T) {
 	c := fake.NewClientBuilder().WithScheme(testScheme).Build()
 	hosts := polls{
-		"a.example.com:8443": {Sources: 200, Overdue: 90 * time.Second, Polls: 5, Late: 301.5, Buckets: map[float64]uint64{1: 3, 60: 4}},
+		"a.example.com:8443": {Sources: 200, Readers: 10_000, Overdue: 90 * time.Second, Polls: 5, Saved: 245, Undecryptable: 3, Late: 301.5, Buckets: map[float64]uint64{1: 3, 60: 4}},
 		"b.example.com":      {Sources: 1, Buckets: map[float64]uint64{1: 0, 60: 0}},
 	}
-	err := testutil.CollectAndCompare(newCollector(c, uses{}, hosts), strings.NewReader(`
+	err := testutil.CollectAndCompare(newCollector(collector{leads: leads, cache: c, uses: uses{}, polls: hosts, build: Build{Version: "1.2.3", Commit: "abc", Date: "today"}, perObject: true}), strings.NewReader(`
 # HELP servicetoken_poll_delay_seconds How long after they were due polls of a server's sources ended, those that failed aside.
 # TYPE servicetoken_poll_delay_seconds histogram
 servicetoken_poll_delay_seconds_bucket{host="a.example.com:8443",le="1"} 3
@@ -103,15 +108,119 @@ servicetoken_poll_delay_seconds_count{host="b.example.com"} 0
 # TYPE servicetoken_poll_overdue_seconds gauge
 servicetoken_poll_overdue_seconds{host="a.example.com:8443"} 90
 servicetoken_poll_overdue_seconds{host="b.example.com"} 0
+# HELP servicetoken_polls_saved_total How many more polls there would have been if each reader had polled by itself.
+# TYPE servicetoken_polls_saved_total counter
+servicetoken_polls_saved_total{host="a.example.com:8443"} 245
+servicetoken_polls_saved_total{host="b.example.com"} 0
+# HELP servicetoken_source_readers Readers of these sources: an object counts once for each source that it reads.
+# TYPE servicetoken_source_readers gauge
+servicetoken_source_readers{host="a.example.com:8443"} 10000
+servicetoken_source_readers{host="b.example.com"} 0
 # HELP servicetoken_sources Distinct sources that are polled at a server, however many objects read them.
 # TYPE servicetoken_sources gauge
 servicetoken_sources{host="a.example.com:8443"} 200
 servicetoken_sources{host="b.example.com"} 1
+# HELP servicetoken_undecryptable_fields_total Fields that did not open with the project's key, each time they were read.
+# TYPE servicetoken_undecryptable_fields_total counter
+servicetoken_undecryptable_fields_total{host="a.example.com:8443"} 3
+servicetoken_undecryptable_fields_total{host="b.example.com"} 0
+# HELP servicetoken_build_info 1, with what the operator was built from.
+# TYPE servicetoken_build_info gauge
+servicetoken_build_info{commit="abc",date="today",goversion="`+runtime.Version()+`",version="1.2.3"} 1
 `))
 	if err != nil {
 		t.Error(err)
 	}
 }
+
+func TestSeriesOfSingleObjectsAreServedWhenAskedFor(t *testing.T) {
+	at := metav1.NewTime(time.Unix(1700000000, 0))
+	good := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "good"}}
+	good.Status.Conditions = []metav1.Condition{{Type: stv1.ConditionReady, Status: metav1.ConditionTrue, Reason: stv1.ReasonSynced}}
+	good.Status.LastSyncTime = &at
+	fresh := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "fresh"}}
+	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(good, fresh).Build()
+	families := []string{readyFamily.Name, syncTimeFamily.Name}
+	err := testutil.CollectAndCompare(newCollector(collector{leads: leads, cache: c, uses: uses{}, polls: polls(nil), perObject: true}), strings.NewReader(`
+# HELP servicetoken_object_last_sync_timestamp_seconds When the data or the outcome of an object last changed, in seconds since 1970.
+# TYPE servicetoken_object_last_sync_timestamp_seconds gauge
+servicetoken_object_last_sync_timestamp_seconds{name="good",namespace="ns"} 1.7e+09
+# HELP servicetoken_object_ready 1 for an object that is Ready, else 0, with the reason.
+# TYPE servicetoken_object_ready gauge
+servicetoken_object_ready{name="fresh",namespace="ns",reason=""} 0
+servicetoken_object_ready{name="good",namespace="ns",reason="Synced"} 1
+`), families...)
+	if err != nil {
+		t.Error(err)
+	}
+	if n := testutil.CollectAndCount(newCollector(collector{leads: leads, cache: c, uses: uses{}, polls: polls(nil)}), families...); n != 0 {
+		t.Errorf("%d series that nobody asked for", n)
+	}
+}
+
+// TestWhatHappensIsCounted looks at the families that a real operator serves, which are those that are documented.
+func TestWhatHappensIsCounted(t *testing.T) {
+	w := newWorld(t)
+	w.synced()
+	w.project.Put("prod", "/shop", "A", "changed")
+	w.refresh("shop")
+	w.Eventually(w.data("shop-env")).Should(HaveKeyWithValue("A", "changed"))
+	secret, err := w.secret("shop-env")
+	w.Expect(err).NotTo(HaveOccurred())
+	secret.Data["A"] = []byte("edited")
+	w.Expect(w.client.Update(w.ctx, secret)).To(Succeed())
+	w.Eventually(w.data("shop-env")).Should(HaveKeyWithValue("A", "changed"))
+	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Sources[0].Path = "/nowhere" })
+	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonPathNotFound))
+
+	gathered, err := w.metrics.Gather()
+	w.Expect(err).NotTo(HaveOccurred())
+	documented := map[string]Family{}
+	for _, f := range Families() {
+		documented[f.Name] = f
+	}
+	values := map[string]float64{}
+	for _, family := range gathered {
+		f, ok := documented[family.GetName()]
+		w.Expect(ok).To(BeTrue(), family.GetName())
+		w.Expect(strings.ToLower(family.GetType().String())).To(Equal(f.Type), f.Name)
+		w.Expect(family.GetHelp()).To(Equal(f.Help))
+		for _, m := range family.GetMetric() {
+			w.Expect(m.GetLabel()).To(HaveLen(len(f.Labels)), f.Name)
+			series := f.Name
+			for _, label := range m.GetLabel() { // sorted by name
+				series += "," + label.GetValue()
+			}
+			values[series] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	for series, least := range map[string]float64{
+		"servicetoken_syncs_total,Synced": 3, "servicetoken_syncs_total,PathNotFound": 1,
+		"servicetoken_secret_writes_total,create": 1, "servicetoken_secret_writes_total,update": 1, "servicetoken_secret_writes_total,heal": 1,
+		"servicetoken_change_duration_seconds":                                      1,
+		"servicetoken_infisical_requests_total,200,GET /api/v3/secrets":             2,
+		"servicetoken_infisical_request_duration_seconds,GET /api/v2/service-token": 1,
+		"servicetoken_objects,Ready,PathNotFound,False":                             1,
+	} {
+		w.Expect(values[series]).To(BeNumerically(">=", least), "%s of %v", series, values)
+	}
+	w.Expect(values["servicetoken_change_duration_seconds"]).To(BeEquivalentTo(1), "a change of the spec is no change at the server")
+}
+
+func TestAReplicaThatWaitsTellsOfItsBuildAlone(t *testing.T) {
+	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(&stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}).Build()
+	hosts := polls{"a.example.com": {Sources: 1}}
+	if n := testutil.CollectAndCount(newCollector(collector{leads: make(chan struct{}), cache: c, uses: uses{}, polls: hosts})); n != 1 {
+		t.Errorf("%d series", n)
+	}
+}
+
+// leads is closed, as that of a process which works.
+var leads = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // polls are what a pool has to poll, by host.
 type polls map[string]source.Load

@@ -21,6 +21,7 @@ type reading struct {
 	err     error // why there is no data; it has a reason
 	gone    bool  // err is that every source is confirmed not to exist
 	data    map[string][]byte
+	seen    time.Time // when the newest of the snapshots behind data was first read
 }
 
 // emptyError says that a source exists and holds nothing.
@@ -68,12 +69,19 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 	}
 	read := placeSet(places)
 	var whole bool
-	out.data, whole, out.err = r.compose(input, obj, owner, cred, read)
+	out.data, whole, out.err = r.compose(&out, input, obj, owner, cred, read)
 	out.pending = !whole && out.err == nil
 	if whole {
 		r.pool.Keep(owner, read)
 	}
 	return out
+}
+
+// saw notes what the data is made of.
+func (r *reading) saw(s *source.Snapshot) {
+	if s.At.After(r.seen) {
+		r.seen = s.At
+	}
 }
 
 // collect gathers what is known of the places into the input of compose, or into out why that is not all.
@@ -102,6 +110,7 @@ func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places 
 		case result.Snapshot.Empty() && !obj.Spec.AllowEmpty:
 			fail(&emptyError{place})
 		default:
+			out.saw(result.Snapshot)
 			input.Sources = append(input.Sources, folder(result.Snapshot))
 		}
 	}
@@ -114,7 +123,7 @@ func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places 
 
 // compose makes the data, reading what references lead to. It adds those places to read; whole says that they are all of them,
 // which is not known while one of them cannot be read.
-func (r *reconciler) compose(input compose.Input, obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential, read map[source.Place]struct{}) (data map[string][]byte, whole bool, err error) {
+func (r *reconciler) compose(out *reading, input compose.Input, obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential, read map[source.Place]struct{}) (data map[string][]byte, whole bool, err error) {
 	var failure error // of a place that a reference leads to, of the kind that heals by itself: no fault of the reference
 	input.Lookup = func(at compose.Location) (compose.Folder, error) {
 		place := source.Place{Environment: at.Environment, Path: at.Path}
@@ -129,6 +138,7 @@ func (r *reconciler) compose(input compose.Input, obj *stv1.ServiceTokenSecret, 
 		case result.Snapshot == nil:
 			return compose.Folder{}, compose.ErrPending
 		}
+		out.saw(result.Snapshot)
 		return folder(result.Snapshot), nil
 	}
 	output, err := compose.Compose(input)

@@ -52,6 +52,7 @@ type reconciler struct {
 	ledger   *usage.Ledger
 	targets  *target.Writer
 	recorder events.EventRecorder
+	counters *counters
 	clock    clock.PassiveClock
 	started  time.Time // set before the first look
 	// heals keeps apart the heals of one object, ever further: whoever changes its Secret again and again, another controller or
@@ -84,6 +85,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if r.refreshWanted(&obj) {
 		r.pool.Refresh(req.NamespacedName)
 	}
+	r.counters.synced(out)
 	return r.report(ctx, &obj, out)
 }
 
@@ -159,6 +161,11 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 	if err != nil {
 		return classified(err, token)
 	}
+	var seen time.Time
+	if obj.Status.SyncedGeneration == obj.Generation { // else it is the spec that changed
+		seen = read.seen
+	}
+	r.counters.wrote(written, seen, r.clock.Now())
 	if written.Healed {
 		r.heals.Next(owner.String(), r.clock.Now())
 	}

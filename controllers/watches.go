@@ -40,7 +40,7 @@ type Options struct {
 	Selector labels.Selector
 	// OwnNamespace is the operator's, where the uses of tokens are kept.
 	OwnNamespace string
-	// Infisical is how to be a client of servers. Its Meter is set here.
+	// Infisical is how to be a client of servers. Its Meter and Observer are set here.
 	Infisical infisical.Options
 	// DefaultURL is the server for objects without spec.hostURL.
 	DefaultURL string
@@ -48,6 +48,10 @@ type Options struct {
 	Workers int
 	// Metrics takes the controllers' metrics; nil is nowhere.
 	Metrics prometheus.Registerer
+	// PerObjectMetrics adds series of single objects to those that count them.
+	PerObjectMetrics bool
+	// Build is told in a metric.
+	Build Build
 }
 
 // CacheOptions is what the manager's cache must be made with: it keeps the objects to work on, and of ConfigMaps and of the Secrets
@@ -123,6 +127,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		live:     live,
 		targets:  target.NewWriter(managed, live, live, digester),
 		recorder: mgr.GetEventRecorder("service-token-operator"),
+		counters: newCounters(),
 		clock:    clock.RealClock{},
 		heals:    flowcontrol.NewBackOff(healMin, healMax),
 	}
@@ -136,7 +141,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			wake(request.NamespacedName)
 		}
 	}})
-	o.Infisical.Meter = r.ledger
+	o.Infisical.Meter, o.Infisical.Observer = r.ledger, r.counters
 	r.inputs = newInputs(mgr.GetCache(), managed, live, infisical.NewClient(o.Infisical), o.DefaultURL)
 	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
 	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {
@@ -145,7 +150,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	if o.Metrics != nil {
-		if err := o.Metrics.Register(newCollector(mgr.GetClient(), r.ledger, r.pool)); err != nil {
+		if err := r.counters.register(o.Metrics); err != nil {
+			return err
+		}
+		if err := o.Metrics.Register(newCollector(collector{
+			leads: mgr.Elected(), cache: mgr.GetClient(), uses: r.ledger, polls: r.pool, build: o.Build, perObject: o.PerObjectMetrics,
+		})); err != nil {
 			return err
 		}
 	}

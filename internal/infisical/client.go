@@ -28,7 +28,7 @@ const (
 
 // Options of a Client. The zero value is usable.
 type Options struct {
-	// Version of the operator, for the user agent: service-token-operator/<version>.
+	// Version of the operator, for the user agent: service-token-operator/<version>. More about the build may follow in parentheses.
 	Version string
 	// AllowHTTP permits http:// next to https://.
 	AllowHTTP bool
@@ -42,6 +42,8 @@ type Options struct {
 	MaxBody int64
 	// Meter counts the uses of tokens. May be nil.
 	Meter Meter
+	// Observer is told how requests ended. May be nil.
+	Observer Observer
 	// Clock measures rate-limit windows and backoff steps. Default the real one.
 	Clock clock.WithDelayedExecution
 	// Jitter returns numbers in [0,1) and is safe for concurrent use. Default math/rand/v2.
@@ -53,6 +55,46 @@ type Meter interface {
 	// Use is called before each request goes out, retries, redirects and those that end in a 304 included. After an error
 	// the request is not sent.
 	Use(ctx context.Context, tokenID string) error
+}
+
+// Observer is told how requests ended that went out.
+type Observer interface {
+	// Observe gets the request's route as errors name it, such as GET /api/v3/secrets, what came of it, and how long it took from sending it
+	// to the last byte of the answer. It must not block.
+	Observe(route string, outcome Outcome, took time.Duration)
+}
+
+// Outcome is what came of a request.
+type Outcome string
+
+// The outcomes, by the answer's status. OutcomeNetwork is no complete answer.
+const (
+	OutcomeOK          Outcome = "200"
+	OutcomeNotModified Outcome = "304"
+	OutcomeRedirect    Outcome = "3xx"
+	OutcomeRefused     Outcome = "4xx"
+	OutcomeRateLimited Outcome = "429"
+	OutcomeFailed      Outcome = "5xx"
+	OutcomeNetwork     Outcome = "network"
+)
+
+// outcomeOf is the outcome of a request by its answer's status; 0 is none.
+func outcomeOf(status int) Outcome {
+	switch {
+	case status == http.StatusNotModified:
+		return OutcomeNotModified
+	case status == http.StatusTooManyRequests:
+		return OutcomeRateLimited
+	case status >= 500:
+		return OutcomeFailed
+	case status >= 400:
+		return OutcomeRefused
+	case status >= 300:
+		return OutcomeRedirect
+	case status >= 200:
+		return OutcomeOK
+	}
+	return OutcomeNetwork
 }
 
 // Client makes Servers, and keeps for each host what is known of its rate limits and health. It is safe for concurrent

@@ -73,8 +73,23 @@ func (s *Server) get(ctx context.Context, token servicetoken.Token, r request) (
 		return reply{}, err
 	}
 	var o outcome
-	defer func() { s.host.leave(p, &o) }()
+	began := s.host.clock.Now()
+	defer func() {
+		s.host.leave(p, &o)
+		s.observe(r, &o, s.host.clock.Since(began))
+	}()
 	return s.exchange(ctx, token, r, &o)
+}
+
+func (s *Server) observe(r request, o *outcome, took time.Duration) {
+	status := 0
+	switch {
+	case s.options.Observer == nil || o.verdict == unsent || o.verdict == abandoned:
+		return
+	case o.verdict == answered || o.head != nil && o.head.status >= 500: // else the answer, if there was one, did not arrive in full
+		status = o.head.status
+	}
+	s.options.Observer.Observe(r.route, outcomeOf(status), took)
 }
 
 // exchange sends the request, and again where redirects within the host lead.

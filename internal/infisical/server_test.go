@@ -278,3 +278,34 @@ func TestNetworkFailuresSayWhatHappened(t *testing.T) {
 	_, err := bad.EncryptedSecrets(t.Context(), testToken(t), anyQuery, "")
 	wantKind(t, err, KindNetwork)
 }
+
+func TestAnObserverIsToldWhatCameOfRequests(t *testing.T) {
+	answers := map[string]http.HandlerFunc{
+		"200": respond(http.StatusOK, emptyList), "304": respond(http.StatusNotModified, ""), "3xx": respond(http.StatusFound, ""),
+		"4xx": respond(http.StatusForbidden, "{}"), "429": respond(http.StatusTooManyRequests, "{}"), "5xx": respond(http.StatusBadGateway, ""),
+		"network": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "{")
+		},
+	}
+	for want, answer := range answers {
+		seen := observed{}
+		s := serve(t, Options{Observer: seen}, answer)
+		_, _ = s.EncryptedSecrets(t.Context(), testToken(t), anyQuery, `"etag"`)
+		if len(seen) != 1 || seen[routeEncrypted+" "+want] != 1 {
+			t.Errorf("%s: %v", want, seen)
+		}
+	}
+	seen := observed{}
+	s := fakeServer(t, Options{Observer: seen, Meter: &countingMeter{refuse: 1}}, (&failing{}).RoundTrip)
+	if _, err := s.EncryptedSecrets(t.Context(), testToken(t), anyQuery, ""); err == nil || len(seen) != 0 {
+		t.Errorf("%v; %v of a request that was not sent", err, seen)
+	}
+}
+
+// observed counts by route and outcome.
+type observed map[string]int
+
+func (o observed) Observe(route string, outcome Outcome, _ time.Duration) {
+	o[route+" "+string(outcome)]++
+}

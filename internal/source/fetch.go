@@ -22,6 +22,8 @@ type reader struct {
 	etag string    // of that answer
 	from *Token    // the description it was read under: another one may mean another endpoint or key, so a whole answer
 
+	undecryptable func(fields int) // told of each answer's fields that did not open
+
 	outdated <-chan struct{} // closed when the session has told something else since it was last asked
 }
 
@@ -133,6 +135,7 @@ func (r *reader) encrypted(ctx context.Context, token *Token, query infisical.Qu
 		return r.last, etag, nil
 	}
 	failed := &DecryptionError{Place: r.Place}
+	defer func() { r.undecryptable(len(failed.Names)) }()
 	open := func(sealed []infisical.SealedSecret) []Secret {
 		secrets := make([]Secret, 0, len(sealed))
 		for _, s := range sealed {
@@ -145,7 +148,7 @@ func (r *reader) encrypted(ctx context.Context, token *Token, query infisical.Qu
 		}
 		return secrets
 	}
-	next := &Snapshot{Place: r.Place, Secrets: open(answer.Secrets)}
+	next := &Snapshot{Place: r.Place, Secrets: open(answer.Secrets), At: r.session.clock.Now()}
 	for _, i := range answer.Imports {
 		next.Imports = append(next.Imports, Import{Environment: i.Environment, Path: i.Path, Secrets: open(i.Secrets)})
 	}
@@ -181,7 +184,7 @@ func (r *reader) plain(ctx context.Context, query infisical.Query, etag string) 
 		}
 		return secrets
 	}
-	next := &Snapshot{Place: r.Place, Secrets: copied(answer.Secrets)}
+	next := &Snapshot{Place: r.Place, Secrets: copied(answer.Secrets), At: r.session.clock.Now()}
 	for _, i := range answer.Imports {
 		next.Imports = append(next.Imports, Import{Environment: i.Environment, Path: i.Path, Secrets: copied(i.Secrets)})
 	}

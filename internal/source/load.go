@@ -9,12 +9,17 @@ var delayBuckets = [...]float64{0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800,
 // Load is what the sources of one host come to at a moment.
 type Load struct {
 	Sources int           // polled
+	Readers int           // of these sources: an object counts once for each that it reads
 	Overdue time.Duration // of the poll that is due and has waited longest; 0 when none is
 	// How late polls ended since the host had its first source, those that failed aside: how many, the sum in seconds, and how many
 	// up to each bound.
 	Polls   uint64
 	Late    float64
 	Buckets map[float64]uint64
+	// Saved is how many more polls there would have been if each reader had polled by itself.
+	Saved uint64
+	// Undecryptable is how many fields did not open, each time they were read.
+	Undecryptable uint64
 }
 
 // tally counts the polls of one host's sources.
@@ -23,6 +28,9 @@ type tally struct {
 	polls   uint64
 	late    float64
 	buckets [len(delayBuckets)]uint64 // each with those of the buckets before it
+	saved   uint64
+
+	undecryptable uint64
 }
 
 // Load is what there is to poll, and how late that is, by host.
@@ -32,7 +40,7 @@ func (p *Pool) Load() map[string]Load {
 	now := p.clock.Now()
 	loads := make(map[string]Load, len(p.hosts))
 	for host, t := range p.hosts {
-		l := Load{Sources: t.sources, Polls: t.polls, Late: t.late, Buckets: make(map[float64]uint64, len(delayBuckets))}
+		l := Load{Sources: t.sources, Polls: t.polls, Late: t.late, Saved: t.saved, Undecryptable: t.undecryptable, Buckets: make(map[float64]uint64, len(delayBuckets))}
 		for i, bound := range delayBuckets {
 			l.Buckets[bound] = t.buckets[i]
 		}
@@ -42,6 +50,7 @@ func (p *Pool) Load() map[string]Load {
 		host := key.Server.Host()
 		l := loads[host]
 		l.Overdue = max(l.Overdue, e.overdue(now))
+		l.Readers += len(e.readers)
 		loads[host] = l
 	}
 	return loads
@@ -65,8 +74,8 @@ func (p *Pool) left(host string) {
 	}
 }
 
-// polled counts a poll of one of the host's sources.
-func (p *Pool) polled(host string, late time.Duration) {
+// polled counts a good poll of one of the host's sources.
+func (p *Pool) polled(host string, e *entry[*Snapshot], late time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.hosts[host]
@@ -75,9 +84,21 @@ func (p *Pool) polled(host string, late time.Duration) {
 	}
 	t.polls++
 	t.late += late.Seconds()
+	if readers := uint64(len(e.readers)); readers > 1 {
+		t.saved += readers - 1
+	}
 	for i, bound := range delayBuckets {
 		if late.Seconds() <= bound {
 			t.buckets[i]++
 		}
+	}
+}
+
+// undecryptable counts fields of one of the host's sources that did not open.
+func (p *Pool) undecryptable(host string, fields int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.hosts[host]; t != nil { // else the source was left meanwhile
+		t.undecryptable += uint64(fields) //nolint:gosec // a count
 	}
 }

@@ -249,7 +249,8 @@ func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
 		return e
 	}
 	e := &entry[*Snapshot]{poller: newPoller[*Snapshot](p.clock, p.random), readers: map[Owner]time.Duration{}}
-	r := &reader{Key: key, session: session.poller}
+	host := key.Server.Host()
+	r := &reader{Key: key, session: session.poller, undecryptable: func(fields int) { p.undecryptable(host, fields) }}
 	e.fetch = r.read
 	e.outdated = func() <-chan struct{} { return r.outdated }
 	e.same = (*Snapshot).equal
@@ -265,8 +266,7 @@ func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
 		return e.pace
 	}
 	e.changed = func() { p.tell(e.readers, func(Owner) bool { return true }) }
-	host := key.Server.Host()
-	e.ended = func(late time.Duration) { p.polled(host, late) }
+	e.ended = func(late time.Duration) { p.polled(host, e, late) }
 	p.joined(host)
 	p.sources[key] = e
 	e.stop = p.launch(e.run)

@@ -6,6 +6,7 @@ package source
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
 	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
@@ -68,6 +69,8 @@ type Snapshot struct {
 	Place   Place
 	Secrets []Secret // in the server's order
 	Imports []Import // in position order: later ones win
+	// At is when this content was first read; an equal one that is read later does not change it.
+	At time.Time
 }
 
 // Empty says whether there is not a single secret in it.

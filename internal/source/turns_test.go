@@ -62,11 +62,13 @@ func TestAHostIsForgottenWithItsLastSource(t *testing.T) {
 	w.rest()
 	w.Expect(w.pool.Load()).To(HaveKeyWithValue(w.server.Host(), And(
 		HaveField("Sources", 2), HaveField("Overdue", BeZero()), HaveField("Polls", BeEquivalentTo(2)), HaveField("Late", BeNumerically("==", 80)))))
+	w.Expect(w.pool.Load()).To(HaveKeyWithValue(w.server.Host(), And(HaveField("Readers", 3), HaveField("Saved", BeEquivalentTo(1)))))
 	w.pool.Leave(alice)
-	w.Expect(w.pool.Load()).To(HaveKeyWithValue(w.server.Host(), HaveField("Sources", 1)))
+	w.Expect(w.pool.Load()).To(HaveKeyWithValue(w.server.Host(), And(HaveField("Sources", 1), HaveField("Readers", 1))))
 	w.pool.Leave(bob)
 	w.Expect(w.pool.Load()).To(BeEmpty())
-	w.pool.polled(w.server.Host(), time.Second) // by a poll that was on its way
+	w.pool.polled(w.server.Host(), nil, time.Second) // by a poll that was on its way
+	w.pool.undecryptable(w.server.Host(), 1)
 	w.Expect(w.pool.Load()).To(BeEmpty())
 }
 

@@ -1,0 +1,65 @@
+package controllers
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/service-token-operator/service-token-operator/internal/infisical"
+	"github.com/service-token-operator/service-token-operator/internal/target"
+)
+
+// counters are what is counted where it happens. Their labels are reasons, operations, routes and outcomes, of which the code has
+// few; nothing of an object is in them, so nothing has to end with one.
+type counters struct {
+	syncs, writes, requests *prometheus.CounterVec
+	change, latency         *prometheus.HistogramVec
+}
+
+func newCounters() *counters {
+	return &counters{
+		syncs: syncsFamily.counter(), writes: writesFamily.counter(), requests: requestsFamily.counter(),
+		change: changeFamily.histogram(changeBuckets), latency: latencyFamily.histogram(latencyBuckets),
+	}
+}
+
+// register makes them part of what is scraped.
+func (c *counters) register(with prometheus.Registerer) error {
+	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.requests, c.change, c.latency} {
+		if err := with.Register(family); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Observe implements infisical.Observer.
+func (c *counters) Observe(route string, outcome infisical.Outcome, took time.Duration) {
+	c.requests.WithLabelValues(route, string(outcome)).Inc()
+	c.latency.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// synced counts an outcome.
+func (c *counters) synced(out outcome) {
+	c.syncs.WithLabelValues(out.reason).Inc()
+	if out.deleted {
+		c.writes.WithLabelValues("delete").Inc()
+	}
+}
+
+// wrote counts a write. seen is when the newest of what was written was first read, where that is the reason of the write, else
+// zero.
+func (c *counters) wrote(written target.Result, seen, now time.Time) {
+	switch {
+	case !written.Changed:
+	case written.Healed:
+		c.writes.WithLabelValues("heal").Inc()
+	case written.Created:
+		c.writes.WithLabelValues("create").Inc()
+	default:
+		c.writes.WithLabelValues("update").Inc()
+		if !seen.IsZero() {
+			c.change.WithLabelValues().Observe(now.Sub(seen).Seconds())
+		}
+	}
+}
