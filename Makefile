@@ -8,6 +8,7 @@ CONTAINER_TOOL ?= docker
 # The cluster that install, deploy and run work on is the one that this kubectl talks to.
 KUBECTL ?= $(shell command -v kubectl || echo bin/k8s/kubectl)
 FUZZTIME ?= 30s
+CHART := charts/service-token-operator
 # More flags for go test, such as TESTFLAGS='-run Rotation -v', for the operator in `make run`, and for `make bench`.
 TESTFLAGS ?=
 ARGS ?=
@@ -22,8 +23,8 @@ export CGO_ENABLED := 0
 BUILDFLAGS := -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)"
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 
-# What `make generate manifests api-docs` writes.
-GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/api.md
+# What `make generate manifests docs` writes.
+GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/api.md docs/metrics.md $(CHART)/files/crds $(CHART)/files/role.yaml
 
 ##@ General
 
@@ -54,13 +55,16 @@ generate: bin/controller-gen ## Generate the deep copies of the API types.
 	bin/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
-manifests: bin/controller-gen ## Generate the CRD and the operator's role from the markers in the code.
+manifests: bin/controller-gen ## Generate the CRD and the operator's role, for config/ and the chart, from the markers in the code.
 	bin/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	bin/controller-gen rbac:roleName=manager-role paths=./api/... paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	cp config/crd/bases/*.yaml $(CHART)/files/crds/
+	cp config/rbac/role.yaml $(CHART)/files/
 
-.PHONY: api-docs
-api-docs: bin/crd-ref-docs ## Generate docs/api.md from the API types.
+.PHONY: docs
+docs: bin/crd-ref-docs ## Generate docs/api.md from the API types, and docs/metrics.md from the families in controllers/.
 	@mkdir -p docs
+	go run ./hack/metricsdoc >docs/metrics.md
 	bin/crd-ref-docs --source-path=api --config=hack/api-docs/config.yaml --templates-dir=hack/api-docs --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 
 .PHONY: fmt
@@ -76,10 +80,11 @@ lint: bin/golangci-lint ## Run the linters.
 	bin/golangci-lint run
 
 .PHONY: test
-test: build bin/kustomize ## Run all tests, with the race detector where there is a C compiler, and show the coverage of internal/.
+test: build bin/kustomize bin/helm bin/kubeconform bin/promtool ## Run all tests, with the race detector where there is a C compiler, and show the coverage of internal/.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
 	@assets=$$(hack/controlplane.sh) && set -x && \
-	KUBEBUILDER_ASSETS="$$assets" KUSTOMIZE="$(CURDIR)/bin/kustomize" MANAGER="$(CURDIR)/bin/manager" CGO_ENABLED=$(if $(RACE),1,0) \
+	KUBEBUILDER_ASSETS="$$assets" KUSTOMIZE="$(CURDIR)/bin/kustomize" HELM="$(CURDIR)/bin/helm" \
+	KUBECONFORM="$(CURDIR)/bin/kubeconform" PROMTOOL="$(CURDIR)/bin/promtool" MANAGER="$(CURDIR)/bin/manager" CGO_ENABLED=$(if $(RACE),1,0) \
 		go test $(RACE) -timeout 20m -coverprofile=bin/cover.out $(TESTFLAGS) ./...
 	@grep -E '^mode:|/internal/' bin/cover.out >bin/cover-internal.out
 	@go tool cover -func=bin/cover-internal.out | awk '/^total:/ {print "coverage of internal/: " $$NF}'
@@ -91,14 +96,14 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 	done
 
 .PHONY: verify
-verify: generate manifests api-docs bin/kustomize ## Check that generated files are up to date and the kustomizations build.
+verify: generate manifests docs bin/kustomize ## Check that generated files are up to date and the kustomizations build.
 	@changed=$$(git status --porcelain --untracked-files=all -- $(GENERATED)); \
 	if [ -n "$$changed" ]; then \
 		git --no-pager diff -- $(GENERATED); \
 		printf 'generated files are not up to date, or not committed:\n%s\n' "$$changed" >&2; \
 		exit 1; \
 	fi
-	@for module in . hack/tools hack/tools/golangci-lint; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
+	@for module in . hack/tools hack/tools/golangci-lint hack/tools/helm hack/tools/prometheus; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
 	@for dir in crd default two-releases samples network-policy prometheus; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
 
 .PHONY: controlplane
@@ -164,6 +169,16 @@ bin/crd-ref-docs: hack/tools/go.mod
 
 bin/plot: hack/tools/go.mod hack/tools/plot/main.go
 	$(call tool,hack/tools,./plot)
+
+bin/helm: hack/tools/helm/go.mod
+	$(call tool,hack/tools/helm,helm.sh/helm/v3/cmd/helm)
+
+bin/kubeconform: hack/tools/helm/go.mod
+	$(call tool,hack/tools/helm,github.com/yannh/kubeconform/cmd/kubeconform)
+
+# Without the service discovery of many clouds, which is most of it.
+bin/promtool: hack/tools/prometheus/go.mod
+	$(call tool,hack/tools/prometheus,-tags=remove_all_sd github.com/prometheus/prometheus/cmd/promtool)
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod
 	$(call tool,hack/tools/golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +73,31 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 		g.Expect(c.Create(t.Context(), pod)).To(MatchError(ContainSubstring(`violates PodSecurity "restricted`)))
 	})
 
+	t.Run("the chart with many values", func(t *testing.T) {
+		c, err := client.New(config, client.Options{})
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		for _, namespace := range []string{"a", "b"} { // of watchNamespaces
+			NewWithT(t).Expect(c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+		}
+		schemas := schemasOf(t, config)
+		for name, values := range combinations {
+			t.Run(name, func(t *testing.T) {
+				manifests := slices.DeleteFunc(chart(t, values...), func(m manifest) bool {
+					return strings.HasPrefix(m.APIVersion, "monitoring.coreos.com/") // unknown to this API server
+				})
+				file := write(t, manifests)
+				run(t, "apply", "--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server", "-f", file)
+				kubeconform(t, schemas, file)
+				template := decode[appsv1.Deployment](t, manifests, deploymentIn(manifests)).Spec.Template
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "from-the-chart", Namespace: operatorNamespace, Labels: template.Labels}, Spec: template.Spec}
+				if template.Spec.PriorityClassName != "" {
+					pod.Spec.Priority = ptr.To[int32](2_000_000_000) // which the admission would set
+				}
+				NewWithT(t).Expect(c.Create(t.Context(), pod, client.DryRunAll)).To(Succeed(), "a namespace that enforces the restricted Pod Security Standard")
+			})
+		}
+	})
+
 	t.Run("samples", func(t *testing.T) {
 		run(t, "apply", "--server-side", "--validate=strict", "-k", filepath.Join("..", "config", "samples"))
 		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "shop-all-options.yaml"))
@@ -93,4 +119,8 @@ func namespaced(manifests []manifest) []manifest {
 		manifests[i].source = strings.Replace(manifests[i].source, "namespace: system", "namespace: "+operatorNamespace, 1)
 	}
 	return manifests
+}
+
+func deploymentIn(manifests []manifest) string {
+	return manifests[slices.IndexFunc(manifests, func(m manifest) bool { return m.Kind == "Deployment" })].String()
 }

@@ -1,0 +1,91 @@
+{{- define "sto.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "sto.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "sto.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "sto.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of what belongs to no namespace: two releases of one name may live in two namespaces. */}}
+{{- define "sto.clusterName" -}}
+{{ .Release.Namespace }}:{{ include "sto.fullname" . }}
+{{- end -}}
+
+{{- define "sto.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "sto.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "sto.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "sto.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "sto.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "sto.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sto.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "sto.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- define "sto.image" -}}
+{{- with .Values.image -}}
+{{- with .registry }}{{ . | trimSuffix "/" }}/{{ end -}}
+{{- .repository -}}
+{{- if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator may do with the objects of users, as the code asks for it. */}}
+{{- define "sto.managerRules" -}}
+{{- (.Files.Get "files/role.yaml" | fromYaml).rules | toYaml -}}
+{{- end -}}
+
+{{/* The Secret with the certificate for metrics, where one is served. */}}
+{{- define "sto.metricsCertificate" -}}
+{{- if and .Values.metrics.enabled .Values.metrics.secure }}{{ .Values.metrics.certificateSecret }}{{ end -}}
+{{- end -}}
+
+{{- define "sto.volumes" -}}
+{{- with .Values.caBundle }}
+{{- if .name }}
+- name: ca
+  {{- if eq .kind "Secret" }}
+  secret:
+    secretName: {{ .name }}
+  {{- else }}
+  configMap:
+    name: {{ .name }}
+  {{- end }}
+    items:
+    - key: {{ .key }}
+      path: ca.crt
+{{- end }}
+{{- end }}
+{{- with include "sto.metricsCertificate" . }}
+- name: metrics
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,142 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"sigs.k8s.io/yaml"
+
+	"github.com/service-token-operator/service-token-operator/controllers"
+)
+
+func TestAlertsFireWhenTheyShould(t *testing.T) {
+	binary := os.Getenv("PROMTOOL")
+	if binary == "" {
+		t.Fatal("PROMTOOL names no promtool: run `make test`, or `make bin/promtool` and set PROMTOOL to the absolute path of bin/promtool")
+	}
+	for _, args := range [][]string{
+		{"check", "rules", "--lint=all", "--lint-fatal", filepath.Join(chartFolder, "files/alerts.yaml")},
+		{"test", "rules", "alerts.yaml"},
+	} {
+		if out, err := output(exec.CommandContext(t.Context(), binary, args...)); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+// TestMonitoringAsksForWhatIsServed looks for families that an alert, a panel or a page of the docs names and the operator does not serve.
+func TestMonitoringAsksForWhatIsServed(t *testing.T) {
+	g := NewWithT(t)
+	served := map[string]bool{}
+	for _, f := range controllers.Families() {
+		served[f.Name] = true
+		if f.Type == "histogram" {
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				served[f.Name+suffix] = true
+			}
+		}
+	}
+	files, err := filepath.Glob("../docs/*.md")
+	g.Expect(err).NotTo(HaveOccurred())
+	files = append(files, filepath.Join(chartFolder, "files/alerts.yaml"), filepath.Join(chartFolder, "files/dashboard.json"), "alerts.yaml", "../README.md")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, name := range regexp.MustCompile(`\bservicetoken_[a-z_]+[a-z]`).FindAllString(string(text), -1) {
+			g.Expect(served).To(HaveKey(name), file)
+		}
+	}
+}
+
+// rules are the alerts of the chart.
+func rules(t *testing.T, text string) (alerts []string) {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Alert string }
+		}
+	}
+	NewWithT(t).Expect(yaml.Unmarshal([]byte(text), &file)).To(Succeed())
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			alerts = append(alerts, rule.Alert)
+		}
+	}
+	return alerts
+}
+
+func TestEveryAlertIsTestedAndExplained(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(chartFolder, "files/alerts.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	alerts := rules(t, string(text))
+	g.Expect(alerts).NotTo(BeEmpty())
+	tests, err := os.ReadFile("alerts.yaml")
+	g.Expect(err).NotTo(HaveOccurred())
+	page, err := os.ReadFile("../docs/observability.md")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, alert := range alerts {
+		g.Expect(strings.Count(string(tests), "alertname: "+alert)).To(BeNumerically(">=", 1), alert)
+		g.Expect(string(tests)).To(ContainSubstring("alertname: "+alert+"\n    exp_alerts:"), "%s is never seen to fire", alert)
+		g.Expect(string(page)).To(ContainSubstring("`"+alert+"`"), alert)
+	}
+}
+
+func TestChartBringsAlertsAndDashboardWhenAskedFor(t *testing.T) {
+	g := NewWithT(t)
+	for _, m := range chart(t) {
+		g.Expect(m.APIVersion).NotTo(HavePrefix("monitoring.coreos.com/"))
+		g.Expect(m.Kind).NotTo(Equal("ConfigMap"))
+	}
+	manifests := chart(t, combinations["everything of metrics"]...)
+	find := func(kind string, into any) {
+		t.Helper()
+		i := slices.IndexFunc(manifests, func(m manifest) bool { return m.Kind == kind })
+		g.Expect(i).To(BeNumerically(">=", 0), kind)
+		g.Expect(yaml.Unmarshal([]byte(manifests[i].source), into)).To(Succeed())
+	}
+
+	var rule struct{ Spec json.RawMessage }
+	find("PrometheusRule", &rule)
+	shipped, err := os.ReadFile(filepath.Join(chartFolder, "files/alerts.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(rules(t, string(rule.Spec))).To(Equal(rules(t, string(shipped))))
+
+	var monitor struct {
+		Metadata struct{ Labels map[string]string }
+		Spec     struct {
+			Selector  struct{ MatchLabels map[string]string }
+			Endpoints []struct {
+				Port, Interval, Scheme, BearerTokenFile string
+				TLSConfig                               struct{ InsecureSkipVerify bool }
+			}
+		}
+	}
+	find("ServiceMonitor", &monitor)
+	g.Expect(monitor.Metadata.Labels).To(HaveKeyWithValue("release", "prometheus"))
+	g.Expect(monitor.Spec.Endpoints).To(HaveLen(1))
+	endpoint := monitor.Spec.Endpoints[0]
+	g.Expect([]string{endpoint.Port, endpoint.Interval, endpoint.Scheme}).To(Equal([]string{"metrics", "10s", "https"}))
+	g.Expect(endpoint.BearerTokenFile).NotTo(BeEmpty())
+	g.Expect(endpoint.TLSConfig.InsecureSkipVerify).To(BeTrue())
+	var service struct {
+		Metadata struct{ Labels map[string]string }
+	}
+	find("Service", &service)
+	for label, value := range monitor.Spec.Selector.MatchLabels {
+		g.Expect(service.Metadata.Labels).To(HaveKeyWithValue(label, value))
+	}
+
+	var dashboard struct{ Data map[string]string }
+	find("ConfigMap", &dashboard)
+	var board struct{ Panels []json.RawMessage }
+	g.Expect(json.Unmarshal([]byte(dashboard.Data["service-token-operator.json"]), &board)).To(Succeed())
+	g.Expect(len(board.Panels)).To(BeNumerically(">", 10))
+}
