@@ -133,14 +133,18 @@ func outage(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
+		written, err := secrets.count()
+		if err != nil {
+			return err
+		}
 		s.say("   outage of %.0f min: %d requests while down, %s; all Ready %.1f s after it, of %.0f s that %d sources take at %d a minute; %d requests; %d Secrets written",
-			s.outage.Minutes(), knocks.count, knocks, took.Seconds(), paced.Seconds(), s.world.sources, limitSecrets, len(requests), secrets.count())
+			s.outage.Minutes(), knocks.count, knocks, took.Seconds(), paced.Seconds(), s.world.sources, limitSecrets, len(requests), written)
 		of := fmt.Sprintf("%d objects, down %.0f min", s.world.objects, s.outage.Minutes())
 		s.add(
 			figure{Row: "outage", Case: of, Name: "requests while down beyond one per back-off step", Value: float64(knocks.crowded), Target: "0", Met: knocks.crowded == 0},
 			figure{Row: "outage", Case: of, Name: "requests while down", Value: float64(knocks.count), Target: "-", Met: true},
 			figure{Row: "outage", Case: of, Name: "all Ready after the server is back", Value: took.Seconds(), Unit: "s", Target: fmt.Sprintf("≤ %.0f (one paced period)", paced.Seconds()), Met: took <= paced},
-			figure{Row: "outage", Case: of, Name: "Secrets written", Value: float64(secrets.count()), Target: "0", Met: secrets.count() == 0},
+			figure{Row: "outage", Case: of, Name: "Secrets written", Value: float64(written), Target: "0", Met: written == 0},
 		)
 		return o.Stop()
 	})
@@ -205,6 +209,9 @@ func (d *door) pass(conn net.Conn) {
 		return
 	}
 	d.mu.Lock()
+	if d.isShut.Load() { // meanwhile
+		_, _ = conn.Close(), behind.Close()
+	}
 	d.inside[conn], d.inside[behind] = struct{}{}, struct{}{}
 	d.mu.Unlock()
 	var both sync.WaitGroup

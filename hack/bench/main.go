@@ -142,8 +142,8 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 		b.say("== %s", r.name)
 		began := time.Now()
-		if err := r.measure(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+		if err := r.measure(ctx, b); err != nil { // what was measured before is not lost
+			return errors.Join(fmt.Errorf("%s: %w", r.name, err), b.write(b.out))
 		}
 		b.say("   took %.0f s", time.Since(began).Seconds())
 	}

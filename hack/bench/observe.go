@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -40,6 +41,7 @@ type observer struct {
 	mu     sync.Mutex
 	first  map[string]time.Time // namespace/name: the first write that was seen
 	writes int
+	ended  bool          // before stop was called: what comes is not seen any more
 	grown  chan struct{} // closed with the next write
 }
 
@@ -64,6 +66,11 @@ func (s *stage) observe(ctx context.Context, resource schema.GroupVersionResourc
 }
 
 func (o *observer) run(w watch.Interface) {
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.ended = true
+	}()
 	for event := range w.ResultChan() {
 		m, err := meta.Accessor(event.Object)
 		if err != nil || event.Type == watch.Deleted {
@@ -108,11 +115,14 @@ func (o *observer) times() []time.Time {
 	return slices.SortedFunc(maps.Values(o.first), time.Time.Compare)
 }
 
-// count is how many writes were seen.
-func (o *observer) count() int {
+// count is how many writes were seen, unless the watch has ended.
+func (o *observer) count() (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.writes
+	if o.ended {
+		return 0, errors.New("the API server ended the watch")
+	}
+	return o.writes, nil
 }
 
 // usage is what a process has used.

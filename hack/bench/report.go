@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +30,7 @@ type machine struct {
 	Cores      int    `json:"cores"`
 	MemoryGiB  int    `json:"memoryGiB"`
 	Go         string `json:"go"`
-	Kubernetes string `json:"kubernetes"`
+	Kubernetes string `json:"kubernetes"` // the API server's version
 	Commit     string `json:"commit"`
 }
 
@@ -155,13 +154,6 @@ func describeMachine(ctx context.Context, root string) machine {
 	}
 	if commit, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--always", "--dirty").Output(); err == nil {
 		m.Commit = strings.TrimSpace(string(commit))
-	}
-	if build, ok := debug.ReadBuildInfo(); ok {
-		for _, d := range build.Deps {
-			if d.Path == "k8s.io/api" {
-				m.Kubernetes = strings.Replace(d.Version, "v0.", "1.", 1)
-			}
-		}
 	}
 	return m
 }

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,6 +40,7 @@ type stage struct {
 	server    *lab.Process
 	operators []*operator // that were started
 	world     *world
+	uses      map[string]int // of each token, up to when the server's log was last reset
 }
 
 // newStage starts a control plane and a server, and makes a world in them, whose objects nobody has looked at yet.
@@ -68,6 +70,9 @@ func (s *stage) up(ctx context.Context, serverFlags []string) (err error) {
 	utilruntime.Must(stv1.AddToScheme(scheme))
 	config := rest.CopyConfig(s.cluster.Config)
 	config.QPS = -1
+	if s.Machine.Kubernetes, err = serverVersion(config); err != nil {
+		return err
+	}
 	if s.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
@@ -75,6 +80,18 @@ func (s *stage) up(ctx context.Context, serverFlags []string) (err error) {
 		return err
 	}
 	return s.world.create(ctx, s)
+}
+
+func serverVersion(config *rest.Config) (string, error) {
+	d, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return "", err
+	}
+	v, err := d.ServerVersion()
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimPrefix(v.GitVersion, "v"), nil
 }
 
 func (s *stage) startServer(ctx context.Context, flags []string) (err error) {
@@ -94,6 +111,21 @@ func (s *stage) startServer(ctx context.Context, flags []string) (err error) {
 		}
 		return whole, s.server.Ended()
 	})
+}
+
+// resetLog makes the server forget what it was asked, but for how often each token was used.
+func (s *stage) resetLog(ctx context.Context) error {
+	counts, err := s.infisical.counts(ctx)
+	if err != nil {
+		return err
+	}
+	if s.uses == nil {
+		s.uses = map[string]int{}
+	}
+	for id, n := range counts {
+		s.uses[id] += n
+	}
+	return s.infisical.resetLog(ctx)
 }
 
 // down ends everything that the stage holds. Rows stop their operators in order; one that runs still is of a row that failed.
