@@ -39,9 +39,9 @@ func (c *counters) Observe(route string, outcome infisical.Outcome, took time.Du
 	c.latency.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// synced counts an outcome.
-func (c *counters) synced(out outcome) {
-	c.syncs.WithLabelValues(out.reason).Inc()
+// synced counts an outcome, with the reason that status has for it.
+func (c *counters) synced(reason string, out outcome) {
+	c.syncs.WithLabelValues(reason).Inc()
 	if out.deleted {
 		c.writes.WithLabelValues("delete").Inc()
 	}

@@ -82,7 +82,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for host, l := range c.polls.Load() {
 		tell(sourcesFamily, float64(l.Sources), host)
 		tell(readersFamily, float64(l.Readers), host)
-		tell(savedFamily, float64(l.Saved), host)
+		tell(savedFamily, l.Saved, host)
 		tell(undecryptableFamily, float64(l.Undecryptable), host)
 		tell(overdueFamily, l.Overdue.Seconds(), host)
 		out <- prometheus.MustNewConstHistogram(c.descs[delayFamily.Name], l.Polls, l.Late, l.Buckets, host)
@@ -121,8 +121,8 @@ func (c *collector) collectObjects(tell func(f Family, value float64, labels ...
 			}
 		}
 		token := obj.Status.Token
-		if token == nil {
-			continue
+		if token == nil || ready.Reason == stv1.ReasonSuspended || ready.Reason == stv1.ReasonTokenSecretNotFound || ready.Reason == stv1.ReasonTokenMalformed {
+			continue // it is not in use
 		}
 		if known, ok := thresholds[token.ID]; !ok || obj.Spec.Rotation.Threshold < known {
 			thresholds[token.ID] = obj.Spec.Rotation.Threshold

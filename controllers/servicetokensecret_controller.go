@@ -85,7 +85,6 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if r.refreshWanted(&obj) {
 		r.pool.Refresh(req.NamespacedName)
 	}
-	r.counters.synced(out)
 	return r.report(ctx, &obj, out)
 }
 
@@ -162,7 +161,8 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 		return classified(err, token)
 	}
 	var seen time.Time
-	if obj.Status.SyncedGeneration == obj.Generation { // else it is the spec that changed
+	// Else it is the spec that changed, or something that was read long ago is written now, for another reason.
+	if last := obj.Status.LastSyncTime; obj.Status.SyncedGeneration == obj.Generation && last != nil && read.seen.After(last.Time) {
 		seen = read.seen
 	}
 	r.counters.wrote(written, seen, r.clock.Now())

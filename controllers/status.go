@@ -41,6 +41,7 @@ func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, o
 			// Events follow the status that tells the same: a look that fails before it is told once more, one after it is not
 			// told twice.
 			r.announce(ctx, before, obj, out)
+			r.counters.synced(meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady).Reason, out)
 			return ctrl.Result{RequeueAfter: r.nextLook(obj, out, now)}, nil
 		}
 		if !apierrors.IsConflict(err) {

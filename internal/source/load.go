@@ -17,7 +17,7 @@ type Load struct {
 	Late    float64
 	Buckets map[float64]uint64
 	// Saved is how many more polls there would have been if each reader had polled by itself.
-	Saved uint64
+	Saved float64
 	// Undecryptable is how many fields did not open, each time they were read.
 	Undecryptable uint64
 }
@@ -28,7 +28,7 @@ type tally struct {
 	polls   uint64
 	late    float64
 	buckets [len(delayBuckets)]uint64 // each with those of the buckets before it
-	saved   uint64
+	saved   float64
 
 	undecryptable uint64
 }
@@ -84,14 +84,27 @@ func (p *Pool) polled(host string, e *entry[*Snapshot], late time.Duration) {
 	}
 	t.polls++
 	t.late += late.Seconds()
-	if readers := uint64(len(e.readers)); readers > 1 {
-		t.saved += readers - 1
-	}
+	t.saved += e.saves()
 	for i, bound := range delayBuckets {
 		if late.Seconds() <= bound {
 			t.buckets[i]++
 		}
 	}
+}
+
+// saves is how many more polls than its own one stands for: each reader's share of one, by the interval it wants. Pool.mu is held.
+func (e *entry[T]) saves() float64 {
+	if e == nil || len(e.readers) == 0 {
+		return 0
+	}
+	shortest, rate := time.Duration(0), 0.0
+	for _, interval := range e.readers {
+		if shortest == 0 || interval < shortest {
+			shortest = interval
+		}
+		rate += 1 / interval.Seconds()
+	}
+	return rate*shortest.Seconds() - 1
 }
 
 // undecryptable counts fields of one of the host's sources that did not open.
