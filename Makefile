@@ -89,6 +89,13 @@ test: build bin/kustomize bin/helm bin/kubeconform bin/promtool ## Run all tests
 	@grep -E '^mode:|/internal/' bin/cover.out >bin/cover-internal.out
 	@go tool cover -func=bin/cover-internal.out | awk '/^total:/ {print "coverage of internal/: " $$NF}'
 
+.PHONY: test-e2e
+test-e2e: bin/helm bin/ko ## Use the operator as a user does, on the cluster of KUBECONFIG or one that kind makes; hack/e2e.sh says how.
+	@mkdir -p dist
+	$(call image,e2e.local/service-token-operator:e2e,.,dist/e2e-manager.tar)
+	$(call image,e2e.local/infisical:e2e,./hack/devserver,dist/e2e-infisical.tar)
+	@assets=$$(hack/controlplane.sh) && HELM="$(CURDIR)/bin/helm" KUBECTL="$$assets/kubectl" hack/e2e.sh $(TESTFLAGS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME.
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal | while IFS=: read -r file target; do \
@@ -103,7 +110,7 @@ verify: generate manifests docs bin/kustomize ## Check that generated files are 
 		printf 'generated files are not up to date, or not committed:\n%s\n' "$$changed" >&2; \
 		exit 1; \
 	fi
-	@for module in . hack/tools hack/tools/golangci-lint hack/tools/helm hack/tools/prometheus; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
+	@for module in . hack/tools hack/tools/golangci-lint hack/tools/helm hack/tools/ko hack/tools/prometheus; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
 	@for dir in crd default two-releases samples network-policy prometheus; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
 
 .PHONY: controlplane
@@ -116,6 +123,17 @@ controlplane: ## Put etcd, kube-apiserver and kubectl into bin/k8s.
 build: ## Build the operator into bin/manager.
 	go build $(BUILDFLAGS) -o bin/manager .
 
+# ko needs no engine. KO_DEFAULTBASEIMAGE is another base than .ko.yaml's. A file of an image is for `kind load image-archive`,
+# `ctr images import` or `docker load`.
+# $(call image,REPOSITORY:TAG,PACKAGE,FILE)
+image = KO_DOCKER_REPO=$(patsubst %:$(lastword $(subst :, ,$(1))),%,$(1)) VERSION=$(VERSION) COMMIT=$(COMMIT) DATE=$(DATE) bin/ko build --bare --push=false \
+	--sbom=none --tags=$(lastword $(subst :, ,$(1))) --platform=linux/$$(go env GOARCH) --tarball=$(3) $(2)
+
+.PHONY: image
+image: bin/ko ## Build the image IMG for this machine, without an engine, into dist/image.tar.
+	@mkdir -p dist
+	$(call image,$(IMG),.,dist/image.tar)
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) --build-arg DATE=$(DATE) -t $(IMG) .
@@ -124,6 +142,25 @@ docker-build: ## Build the image IMG.
 build-installer: bin/kustomize ## Write dist/install.yaml, which installs the operator with the image IMG.
 	@mkdir -p dist
 	$(RENDER) >dist/install.yaml
+
+# A version that is not v1.2.3 is none for Helm.
+SEMVER := $(if $(filter v%,$(VERSION)),$(patsubst v%,%,$(VERSION)),0.0.0-$(VERSION))
+PLATFORMS ?= linux/amd64,linux/arm64
+# Where the image of a release is pushed to; without it, the image is a folder in dist/.
+PUSH ?=
+
+.PHONY: release
+release: build-installer bin/ko bin/helm ## Write all files of the release VERSION into dist/, and push its image to PUSH.
+	@rm -rf dist/release && mkdir -p dist/release/sbom
+	@for platform in $$(tr , ' ' <<<"$(PLATFORMS)"); do \
+		(set -x; GOOS=$${platform%/*} GOARCH=$${platform#*/} go build $(BUILDFLAGS) -o "dist/release/service-token-operator_$(SEMVER)_$${platform/\//_}" .); \
+	done
+	KO_DOCKER_REPO=$(or $(PUSH),service-token-operator) VERSION=$(VERSION) COMMIT=$(COMMIT) DATE=$(DATE) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) bin/ko build \
+		--bare --platform=$(PLATFORMS) --tags=$(SEMVER) --sbom=spdx --sbom-dir=dist/release/sbom --image-refs=dist/release/image.txt \
+		$(if $(PUSH),,--push=false --oci-layout-path=dist/release/image) .
+	bin/helm package $(CHART) --version=$(SEMVER) --app-version=$(SEMVER) --destination=dist/release
+	cp dist/install.yaml dist/release/
+	cd dist/release && find . -maxdepth 2 -type f ! -name checksums.txt ! -path './image/*' -printf '%P\n' | sort | xargs sha256sum >checksums.txt
 
 ##@ Your cluster
 
@@ -169,6 +206,9 @@ bin/crd-ref-docs: hack/tools/go.mod
 
 bin/plot: hack/tools/go.mod hack/tools/plot/main.go
 	$(call tool,hack/tools,./plot)
+
+bin/ko: hack/tools/ko/go.mod
+	$(call tool,hack/tools/ko,github.com/google/ko)
 
 bin/helm: hack/tools/helm/go.mod
 	$(call tool,hack/tools/helm,helm.sh/helm/v3/cmd/helm)

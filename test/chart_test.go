@@ -152,6 +152,9 @@ var combinations = map[string][]string{
 	"annotated and scheduled":        {`commonLabels={"team":"a"}`, `annotations={"a":"b"}`, `podAnnotations={"c":"d"}`, `podLabels={"e":"f"}`, `tolerations=[{"operator":"Exists"}]`, `affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"disk","operator":"Exists"}]}]}}}`, `topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule","labelSelector":{"matchLabels":{"app.kubernetes.io/name":"service-token-operator"}}}]`},
 	"more arguments":                 {`extraArgs=["--pprof-bind-address=127.0.0.1:6060"]`, `extraEnv=[{"name":"GOMEMLIMIT","value":"200MiB"}]`, `resources={"requests":{"cpu":"1","memory":"1Gi"},"limits":{"memory":"1Gi"}}`},
 	"CRDs that go":                   {`crds.keep=false`},
+	"labels that are taken":          {`commonLabels={"app.kubernetes.io/name":"mine"}`, `podLabels={"app.kubernetes.io/instance":"mine"}`, `podAnnotations={"kubectl.kubernetes.io/default-container":"manager"}`},
+	"other probes":                   {`livenessProbe=null`, `readinessProbe={"httpGet":{"path":"/readyz","port":8081},"periodSeconds":1}`},
+	"hosts and DNS of its own":       {`hostAliases=[{"ip":"192.0.2.1","hostnames":["infisical.example.com"]}]`, `dnsConfig={"options":[{"name":"ndots","value":"1"}]}`, `extraObjects=[{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"more","namespace":"service-token-operator-system"}}]`, `enabled=true`},
 }
 
 // everywhere is what may be allowed in the whole cluster in a release for some namespaces: nothing of users' objects.
@@ -259,10 +262,12 @@ func TestChartRefusesValuesThatCannotBeMeant(t *testing.T) {
 		`podDisruptionBudget.minAvailable=1`:     "minAvailable",
 		`extraArgs=["workers=3"]`:                "extraArgs",
 		`crds.enabled=true`:                      "enabled",
+		`infisical.requestTimeout="0s"`:          "requestTimeout",
+		`infisical.url="https://"`:               "url",
 	} {
 		if out, err := template(t, values); err == nil {
 			t.Errorf("%s renders:\n%.200s", values, out)
-		} else if !strings.Contains(err.Error(), names) {
+		} else if !strings.Contains(err.Error(), "don't meet the specifications of the schema") || !strings.Contains(err.Error(), names) {
 			t.Errorf("%s: %v", values, err)
 		}
 	}

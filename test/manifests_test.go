@@ -57,7 +57,7 @@ func output(cmd *exec.Cmd) (string, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("%s: %w: %s", cmd, err, &stderr)
+		err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, &stderr)
 	}
 	return string(out), err
 }

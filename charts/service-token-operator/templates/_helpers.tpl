@@ -12,7 +12,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Of what belongs to no namespace: two releases of one name may live in two namespaces. */}}
+{{/* Of what is outside of the release's namespace: two releases of one name may live in two namespaces. */}}
 {{- define "sto.clusterName" -}}
 {{ .Release.Namespace }}:{{ include "sto.fullname" . }}
 {{- end -}}
@@ -23,13 +23,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "sto.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "sto.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{ include "sto.labelsWith" (list . dict) }}
+{{- end -}}
+
+{{/* The labels of an object, with more of the user's: a list of the context and these. Those that select or belong to the chart win. */}}
+{{- define "sto.labelsWith" -}}
+{{- $ := index . 0 -}}
+{{- $labels := dict
+  "helm.sh/chart" (printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" $.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $.Release.Service
+-}}
+{{- toYaml (mergeOverwrite dict $.Values.commonLabels (index . 1) $labels (include "sto.selectorLabels" $ | fromYaml)) -}}
 {{- end -}}
 
 {{- define "sto.serviceAccount" -}}
