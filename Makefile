@@ -80,11 +80,11 @@ lint: bin/golangci-lint ## Run the linters.
 	bin/golangci-lint run
 
 .PHONY: test
-test: build bin/kustomize bin/helm bin/kubeconform bin/promtool ## Run all tests, with the race detector where there is a C compiler, and show the coverage of internal/.
+test: build bin/kustomize bin/helm bin/kubeconform bin/promtool bin/prometheus ## Run all tests, with the race detector where there is a C compiler, and show the coverage of internal/.
 	@$(if $(RACE),,echo "no C compiler: the tests run without the race detector" >&2)
 	@assets=$$(hack/controlplane.sh) && set -x && \
 	KUBEBUILDER_ASSETS="$$assets" KUSTOMIZE="$(CURDIR)/bin/kustomize" HELM="$(CURDIR)/bin/helm" \
-	KUBECONFORM="$(CURDIR)/bin/kubeconform" PROMTOOL="$(CURDIR)/bin/promtool" MANAGER="$(CURDIR)/bin/manager" CGO_ENABLED=$(if $(RACE),1,0) \
+	KUBECONFORM="$(CURDIR)/bin/kubeconform" PROMTOOL="$(CURDIR)/bin/promtool" PROMETHEUS="$(CURDIR)/bin/prometheus" MANAGER="$(CURDIR)/bin/manager" CGO_ENABLED=$(if $(RACE),1,0) \
 		go test $(RACE) -timeout 20m -coverprofile=bin/cover.out $(TESTFLAGS) ./...
 	@grep -E '^mode:|/internal/' bin/cover.out >bin/cover-internal.out
 	@go tool cover -func=bin/cover-internal.out | awk '/^total:/ {print "coverage of internal/: " $$NF}'
@@ -216,9 +216,12 @@ bin/helm: hack/tools/helm/go.mod
 bin/kubeconform: hack/tools/helm/go.mod
 	$(call tool,hack/tools/helm,github.com/yannh/kubeconform/cmd/kubeconform)
 
-# Without the service discovery of many clouds, which is most of it.
+# Both without the service discovery of many clouds, which is most of them.
 bin/promtool: hack/tools/prometheus/go.mod
 	$(call tool,hack/tools/prometheus,-tags=remove_all_sd github.com/prometheus/prometheus/cmd/promtool)
+
+bin/prometheus: hack/tools/prometheus/go.mod
+	$(call tool,hack/tools/prometheus,-tags=remove_all_sd github.com/prometheus/prometheus/cmd/prometheus)
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod
 	$(call tool,hack/tools/golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
