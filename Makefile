@@ -73,7 +73,7 @@ fmt: bin/golangci-lint ## Format the code.
 
 .PHONY: vet
 vet: ## Run go vet.
-	go vet ./...
+	go vet -tags=e2e ./...
 
 .PHONY: lint
 lint: bin/golangci-lint ## Run the linters.

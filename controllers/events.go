@@ -18,7 +18,7 @@ func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceToke
 	tell := func(kind, reason, action, message string) {
 		message = cut(message)
 		r.recorder.Eventf(obj, nil, kind, reason, action, "%s", message)
-		log.FromContext(ctx).Info(message, "reason", reason)
+		log.FromContext(ctx).Info(message, "reason", reason, "sources", specPlaces(obj), "target", targetName(obj))
 	}
 	last, now := before.Status.Token, obj.Status.Token
 	sameToken := last != nil && now != nil && last.ID == now.ID

@@ -2,6 +2,7 @@
 # Runs test/e2e on the cluster of KUBECONFIG, or on one that kind makes for it and removes afterwards.
 #
 #   E2E_LOAD         command that brings an image's file to the cluster's nodes; its path is added. For a cluster of kind it is known.
+#   E2E_RESTART      command that restarts the API server; without it, that step is skipped. For a cluster of kind it is known.
 #   E2E_SHELL_IMAGE  image with sh, echo, cat and sleep; default busybox:1.37, which the nodes pull
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,6 +15,7 @@ if [ -z "${KUBECONFIG:-}" ]; then
   trap 'kind delete cluster --name "$name"; rm -f "$KUBECONFIG"' EXIT
   kind create cluster --name "$name" --wait 2m
   E2E_LOAD=${E2E_LOAD:-kind load image-archive --name $name}
+  export E2E_RESTART="${E2E_RESTART:-docker exec $name-control-plane pkill kube-apiserver}"
 fi
 : "${E2E_LOAD:?is not set: the command that brings an image to the nodes, such as \`kind load image-archive --name NAME\`}"
 

@@ -118,7 +118,7 @@ func startPrometheus(t *testing.T, dir, scraped string) func(expr string) (strin
 	return func(expr string) (string, error) {
 		answer, err := http.Get("http://" + address + "/api/v1/query?query=" + url.QueryEscape(expr))
 		if err != nil {
-			return "", nil //nolint:nilerr // it does not listen yet
+			return "", nil // it does not listen yet
 		}
 		defer func() { _ = answer.Body.Close() }()
 		var result struct {

@@ -158,3 +158,10 @@ func textsOf(err error) []string {
 	}
 	return texts
 }
+
+func TestAPlaceIsOneTextInALog(t *testing.T) {
+	text, err := json.Marshal(map[string]any{"sources": []Place{{Environment: "prod", Path: "/shop"}}})
+	if err != nil || string(text) != `{"sources":["prod:/shop"]}` {
+		t.Errorf("%s, %v", text, err)
+	}
+}

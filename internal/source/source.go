@@ -44,6 +44,9 @@ type Place struct {
 // String is environment:path.
 func (p Place) String() string { return p.Environment + ":" + p.Path }
 
+// MarshalText makes it the same in a log.
+func (p Place) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 // Key tells sources apart.
 type Key struct {
 	Credential

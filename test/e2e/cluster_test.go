@@ -43,6 +43,7 @@ type cluster struct {
 	chart          string
 	helmBinary     string
 	kubectl        string
+	restart        string // command that restarts the API server; may be empty
 	image          string // of the operator, which the nodes have
 	infisicalImage string // of the development server
 	shellImage     string // with sh, echo, cat, sleep
@@ -61,6 +62,7 @@ func connect(t *testing.T) *cluster {
 	c := &cluster{
 		ctx: t.Context(), chart: "../../charts/service-token-operator", helmBinary: need("HELM", "the helm to install with"),
 		image: need("E2E_IMAGE", "the operator's image"), infisicalImage: need("E2E_INFISICAL_IMAGE", "the development Infisical's image"),
+		restart:    os.Getenv("E2E_RESTART"),
 		kubectl:    need("KUBECTL", "kubectl, to forward a port"),
 		shellImage: need("E2E_SHELL_IMAGE", "an image with a shell"),
 	}
@@ -75,7 +77,25 @@ func connect(t *testing.T) *cluster {
 	g.Expect(err).NotTo(HaveOccurred())
 	c.rest, err = kubernetes.NewForConfig(config)
 	g.Expect(err).NotTo(HaveOccurred())
+	if err := c.client.List(c.ctx, &stv1.ServiceTokenSecretList{}); err == nil {
+		t.Fatal("the operator's CRD is there already: take a cluster where nobody uses it")
+	}
+	t.Cleanup(func() { c.clear(t) })
 	return c
+}
+
+// clear removes what the test made.
+func (c *cluster) clear(t *testing.T) {
+	t.Helper()
+	ctx := context.Background()                                                                            // the test's has ended
+	_ = exec.CommandContext(ctx, c.helmBinary, "uninstall", "sto", "--namespace=operator", "--wait").Run() // if it is still there
+	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "clusterrolebinding/e2e-metrics-reader").Run()
+	for _, name := range []string{"infisical", "operator", "shop", "elsewhere"} {
+		err := c.client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		if client.IgnoreNotFound(err) != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // forTest makes t the one that fails.
@@ -241,7 +261,7 @@ func (c *cluster) metrics(t *testing.T, namespace, release string) string {
 	fields := strings.Fields(line)
 	c.Expect(len(fields)).To(BeNumerically(">", 2), line)
 
-	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is signed by itself
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // it is signed by itself
 	q, err := http.NewRequestWithContext(c.ctx, http.MethodGet, "https://"+fields[2]+"/metrics", http.NoBody)
 	c.Expect(err).NotTo(HaveOccurred())
 	refused, err := https.Do(q)

@@ -7,6 +7,7 @@ package e2e
 import (
 	"encoding/json"
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -67,12 +68,12 @@ func TestAsAUser(t *testing.T) {
 	})
 
 	step("nothing is written while nothing changes", func(_ *testing.T, g *WithT) {
-		before := c.versions("shop")
+		before := c.quiet("shop")
 		g.Consistently(func() map[string]string { return c.versions("shop") }, 15*time.Second, time.Second).Should(Equal(before))
 	})
 
 	step("the leader's pod is killed: another one goes on, and writes nothing twice", func(_ *testing.T, g *WithT) {
-		before, leader := c.versions("shop"), c.leader("operator")
+		before, leader := c.quiet("shop"), c.leader("operator")
 		c.kill("operator", podOf(leader))
 		g.Eventually(func() string { return c.leader("operator") }, time.Minute).ShouldNot(Equal(leader))
 		g.Consistently(func() map[string]string { return c.versions("shop") }, 10*time.Second, time.Second).Should(Equal(before))
@@ -117,9 +118,24 @@ func TestAsAUser(t *testing.T) {
 		g.Expect(c.data("shop", "shop-env")()).To(Equal(map[string]string{"PASSWORD": "fourth"}))
 	})
 
+	step("the API server restarts: nothing is lost, and nothing is written twice", func(t *testing.T, g *WithT) {
+		if c.restart == "" {
+			t.Skip("E2E_RESTART names no command that restarts the API server")
+		}
+		before := c.quiet("shop")
+		out, err := exec.CommandContext(c.ctx, "sh", "-c", c.restart).CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(out))
+		g.Eventually(func() error { return c.client.List(c.ctx, &corev1.NamespaceList{}) }, 2*time.Minute).Should(Succeed())
+		c.change("infisical", project, map[string]string{"PASSWORD": "fourth and a half"})
+		g.Eventually(c.data("shop", "shop-env"), 2*time.Minute).Should(HaveKeyWithValue("PASSWORD", "fourth and a half"))
+		after := c.versions("shop")
+		g.Expect(after).To(HaveLen(len(before)))
+		c.change("infisical", project, map[string]string{"PASSWORD": "fourth"})
+		g.Eventually(c.data("shop", "shop-env"), time.Minute).Should(HaveKeyWithValue("PASSWORD", "fourth"))
+	})
+
 	step("an upgrade keeps objects and Secrets as they are", func(t *testing.T, g *WithT) {
-		g.Eventually(c.allReady("shop"), time.Minute).Should(BeTrue())
-		before := c.versions("shop")
+		before := c.quiet("shop")
 		c.helm(t, "upgrade", "sto", c.chart, "--namespace=operator", "--wait", "--timeout=2m", c.values("replicas=1", "workers=4", "log.level=debug"))
 		g.Consistently(func() map[string]string { return c.versions("shop") }, 20*time.Second, time.Second).Should(Equal(before))
 		c.change("infisical", project, map[string]string{"PASSWORD": "fifth"})
@@ -132,7 +148,7 @@ func TestAsAUser(t *testing.T) {
 	})
 
 	step("uninstalling leaves objects and Secrets", func(t *testing.T, g *WithT) {
-		before := c.versions("shop")
+		before := c.quiet("shop")
 		c.helm(t, "uninstall", "sto", "--namespace=operator", "--wait")
 		g.Expect(c.versions("shop")).To(Equal(before))
 		c.helm(t, "install", "sto", c.chart, "--namespace=operator", "--wait", "--timeout=2m", c.values())
@@ -185,12 +201,24 @@ func (c *cluster) objects(namespace string) []stv1.ServiceTokenSecret {
 	return list.Items
 }
 
-func (c *cluster) allReady(namespace string) func() bool {
-	return func() bool {
-		return !slices.ContainsFunc(c.objects(namespace), func(o stv1.ServiceTokenSecret) bool {
-			return !meta.IsStatusConditionTrue(o.Status.Conditions, stv1.ConditionReady)
-		})
-	}
+// quiet waits until all objects of a namespace are Ready and nothing was written for a while, longer than the interval at which they are read,
+// and returns the versions there are.
+func (c *cluster) quiet(namespace string) map[string]string {
+	c.t.Helper()
+	last, since := c.versions(namespace), time.Now()
+	c.Eventually(func() bool {
+		if now := c.versions(namespace); !maps.Equal(now, last) || !c.allReady(namespace) {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > 7*time.Second
+	}, 2*time.Minute).Should(BeTrue())
+	return last
+}
+
+func (c *cluster) allReady(namespace string) bool {
+	return !slices.ContainsFunc(c.objects(namespace), func(o stv1.ServiceTokenSecret) bool {
+		return !meta.IsStatusConditionTrue(o.Status.Conditions, stv1.ConditionReady)
+	})
 }
 
 func (c *cluster) reason(namespace, name string) func() string {
