@@ -114,7 +114,7 @@ func drawMemory(r results) ([]byte, error) {
 		groups = append(groups, fmt.Sprintf("%d objects", m.Objects))
 		values[0], values[1] = append(values[0], m.RSS), append(values[1], m.WithForeign)
 	}
-	return bars("Settled memory, MiB resident", groups, []string{"operator", "with 10,000 foreign Secrets"}, values)
+	return bars("Settled memory, MiB resident", groups, []string{"operator", "with foreign Secrets"}, values)
 }
 
 // drawTimeline shows the largest cold start as it went: how many objects were done after how many seconds.
