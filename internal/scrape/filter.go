@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/cache"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
@@ -110,6 +111,10 @@ func (r *reviewer) judge(req *http.Request) (status int, err error) {
 func (r *reviewer) review(ctx context.Context, token string, asked question) (status int, err error) {
 	who, err := r.tokens.Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
 	if err != nil {
+		// Without the API server's own words, which may repeat what it was sent.
+		if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
+			return 0, fmt.Errorf("review a token: the API server answers %s", reason)
+		}
 		return 0, fmt.Errorf("review a token: %w", err)
 	}
 	if !who.Status.Authenticated {

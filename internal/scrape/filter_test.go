@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
@@ -26,6 +28,8 @@ type apiServer struct {
 	tokens        int // reviews of
 	access        int
 	down          bool
+	invalid       bool // so that the API server repeats what it was sent
+	log           strings.Builder
 	lastAttribute authorizationv1.SubjectAccessReviewSpec
 }
 
@@ -39,6 +43,9 @@ func newAPIServer(t *testing.T) *apiServer {
 			return true, nil, errors.New("it is down")
 		}
 		review := a.(k8stesting.CreateAction).GetObject().(*authenticationv1.TokenReview)
+		if s.invalid {
+			return true, nil, apierrors.NewBadRequest("spec.token: " + review.Spec.Token)
+		}
 		if token := review.Spec.Token; token == "prometheus" || token == "guest" {
 			review.Status.Authenticated = true
 			review.Status.User = authenticationv1.UserInfo{Username: token, UID: "1", Groups: []string{"scrapers"}, Extra: map[string]authenticationv1.ExtraValue{"pod": {"p"}}}
@@ -55,7 +62,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	})
 	r := newReviewer(c.AuthenticationV1().TokenReviews(), c.AuthorizationV1().SubjectAccessReviews(), s.clock)
 	var err error
-	s.handler, err = r.filter(logr.Discard(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "metrics") }))
+	s.handler, err = r.filter(funcr.New(func(_, line string) { s.log.WriteString(line) }, funcr.Options{}), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "metrics") }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,5 +157,16 @@ func TestTheProviderNeedsAUsableConfig(t *testing.T) {
 	}
 	if _, err := Authorized(&rest.Config{Host: "http://%"}, &http.Client{}); err == nil {
 		t.Error("a host that is none was taken")
+	}
+}
+
+func TestATokenThatTheAPIServerRepeatsIsNotLogged(t *testing.T) {
+	s := newAPIServer(t)
+	s.invalid = true
+	if status, body := s.ask(http.MethodGet, "/metrics", "Bearer hunter2"); status != http.StatusInternalServerError || strings.Contains(body, "hunter2") {
+		t.Errorf("%d %s", status, body)
+	}
+	if said := s.log.String(); !strings.Contains(said, "BadRequest") || strings.Contains(said, "hunter2") {
+		t.Error(said)
 	}
 }
