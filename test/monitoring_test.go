@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -52,6 +53,29 @@ func TestMonitoringAsksForWhatIsServed(t *testing.T) {
 			g.Expect(served).To(HaveKey(name), file)
 		}
 	}
+}
+
+// TestMonitoringKnowsTheReasons looks for conditions and reasons that an alert or a panel asks for and no object ever has.
+func TestMonitoringKnowsTheReasons(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile("../api/v1alpha1/conditions.go")
+	g.Expect(err).NotTo(HaveOccurred())
+	known := map[string]bool{"": true}
+	for _, constant := range regexp.MustCompile(`= "([A-Za-z]+)"`).FindAllStringSubmatch(string(text), -1) {
+		known[constant[1]] = true
+	}
+	asked := 0
+	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
+		text, err := os.ReadFile(filepath.Join(chartFolder, "files", file))
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, matcher := range regexp.MustCompile(`(?:condition|reason)(?:=~|=|!~|!=)\\?"([^"\\]*)`).FindAllStringSubmatch(string(text), -1) {
+			for name := range strings.SplitSeq(matcher[1], "|") {
+				g.Expect(known).To(HaveKey(name), file)
+				asked++
+			}
+		}
+	}
+	g.Expect(asked).To(BeNumerically(">", 15))
 }
 
 // rules are the alerts of the chart.
