@@ -2,7 +2,7 @@
 # Runs test/e2e on the cluster of KUBECONFIG, or on one that kind makes for it and removes afterwards.
 #
 #   E2E_LOAD         command that brings an image's file to the cluster's nodes; its path is added. For a cluster of kind it is known.
-#   E2E_RESTART      command that restarts the API server; without it, that step is skipped. For a cluster of kind it is known.
+#   E2E_RESTART      command that restarts the API server. For a cluster of kind it is known.
 #   E2E_SHELL_IMAGE  image with sh, echo, cat and sleep; default busybox:1.37, which the nodes pull
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,6 +18,7 @@ if [ -z "${KUBECONFIG:-}" ]; then
   export E2E_RESTART="${E2E_RESTART:-docker exec $name-control-plane pkill kube-apiserver}"
 fi
 : "${E2E_LOAD:?is not set: the command that brings an image to the nodes, such as \`kind load image-archive --name NAME\`}"
+: "${E2E_RESTART:?is not set: the command that restarts the API server}"
 
 for image in dist/e2e-manager.tar dist/e2e-infisical.tar; do
   $E2E_LOAD "$PWD/$image"

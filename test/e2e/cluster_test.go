@@ -43,7 +43,7 @@ type cluster struct {
 	chart          string
 	helmBinary     string
 	kubectl        string
-	restart        string // command that restarts the API server; may be empty
+	restart        string // command that restarts the API server
 	image          string // of the operator, which the nodes have
 	infisicalImage string // of the development server
 	shellImage     string // with sh, echo, cat, sleep
@@ -62,7 +62,7 @@ func connect(t *testing.T) *cluster {
 	c := &cluster{
 		ctx: t.Context(), chart: "../../charts/service-token-operator", helmBinary: need("HELM", "the helm to install with"),
 		image: need("E2E_IMAGE", "the operator's image"), infisicalImage: need("E2E_INFISICAL_IMAGE", "the development Infisical's image"),
-		restart:    os.Getenv("E2E_RESTART"),
+		restart:    need("E2E_RESTART", "the command that restarts the API server"),
 		kubectl:    need("KUBECTL", "kubectl, to forward a port"),
 		shellImage: need("E2E_SHELL_IMAGE", "an image with a shell"),
 	}

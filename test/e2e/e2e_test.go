@@ -118,18 +118,14 @@ func TestAsAUser(t *testing.T) {
 		g.Expect(c.data("shop", "shop-env")()).To(Equal(map[string]string{"PASSWORD": "fourth"}))
 	})
 
-	step("the API server restarts: nothing is lost, and nothing is written twice", func(t *testing.T, g *WithT) {
-		if c.restart == "" {
-			t.Skip("E2E_RESTART names no command that restarts the API server")
-		}
+	step("the API server restarts: nothing is lost, and nothing is written twice", func(_ *testing.T, g *WithT) {
 		before := c.quiet("shop")
 		out, err := exec.CommandContext(c.ctx, "sh", "-c", c.restart).CombinedOutput()
 		g.Expect(err).NotTo(HaveOccurred(), string(out))
 		g.Eventually(func() error { return c.client.List(c.ctx, &corev1.NamespaceList{}) }, 2*time.Minute).Should(Succeed())
+		g.Expect(c.quiet("shop")).To(Equal(before))
 		c.change("infisical", project, map[string]string{"PASSWORD": "fourth and a half"})
 		g.Eventually(c.data("shop", "shop-env"), 2*time.Minute).Should(HaveKeyWithValue("PASSWORD", "fourth and a half"))
-		after := c.versions("shop")
-		g.Expect(after).To(HaveLen(len(before)))
 		c.change("infisical", project, map[string]string{"PASSWORD": "fourth"})
 		g.Eventually(c.data("shop", "shop-env"), time.Minute).Should(HaveKeyWithValue("PASSWORD", "fourth"))
 	})
