@@ -36,6 +36,11 @@ var (
 	syncTimeFamily      = Family{Name: "servicetoken_object_last_sync_timestamp_seconds", Type: "gauge", Help: "When the data or the outcome of an object last changed, in seconds since 1970.", Labels: []string{"namespace", "name"}, PerObject: true}
 )
 
+var scraped = []Family{
+	objectsFamily, usesFamily, ratioFamily, expiryFamily, sourcesFamily, readersFamily, savedFamily, overdueFamily, delayFamily, undecryptableFamily,
+	buildFamily, readyFamily, syncTimeFamily,
+}
+
 // The families that are counted where it happens.
 var (
 	syncsFamily    = Family{Name: "servicetoken_syncs_total", Type: "counter", Help: "Looks at objects that came to an outcome, by its reason: Synced, or why not.", Labels: []string{"reason"}}
@@ -54,10 +59,7 @@ var (
 
 // Families are all that the operator serves of its own, sorted by name.
 func Families() []Family {
-	all := []Family{
-		objectsFamily, usesFamily, ratioFamily, expiryFamily, sourcesFamily, readersFamily, savedFamily, overdueFamily, delayFamily, undecryptableFamily,
-		buildFamily, readyFamily, syncTimeFamily, syncsFamily, writesFamily, changeFamily, requestsFamily, latencyFamily,
-	}
+	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, changeFamily, requestsFamily, latencyFamily})
 	slices.SortFunc(all, func(a, b Family) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }

@@ -48,10 +48,7 @@ const scrapeTimeout = 5 * time.Second
 // newCollector completes a collector.
 func newCollector(c collector) *collector {
 	c.descs = map[string]*prometheus.Desc{}
-	for _, f := range []Family{
-		objectsFamily, usesFamily, ratioFamily, expiryFamily, sourcesFamily, readersFamily, savedFamily, overdueFamily, delayFamily, undecryptableFamily,
-		buildFamily, readyFamily, syncTimeFamily,
-	} {
+	for _, f := range scraped {
 		c.descs[f.Name] = f.desc()
 	}
 	return &c
