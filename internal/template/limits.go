@@ -1,0 +1,157 @@
+package template
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	bytesPerStep = 64
+	nodeBytes    = 32 // what an element of a list or a map weighs besides its content: about what it takes
+	valueFactor  = 8  // how much larger than the output a value may be
+	maxNesting   = 100
+	// maxDepth bounds the stack, which text/template leaves to grow until the process ends: the levels of nested actions that are
+	// being executed, over all templates that are being called. A level takes about a kilobyte.
+	maxDepth = 10_000
+	// stepsPerLook is how many steps are taken between two looks at the clock.
+	stepsPerLook = 1024
+)
+
+// run is one call of Render: its limits and what has been used of them.
+type run struct {
+	limits   Limits
+	clock    clock.PassiveClock
+	deadline time.Time
+	data     map[string][]byte
+
+	steps int
+	depth int
+	bytes int    // written by all templates
+	text  string // of the template that is being rendered
+}
+
+// charge takes steps from the budget.
+func (r *run) charge(steps int) error {
+	if steps < 0 || steps > r.limits.MaxSteps-r.steps {
+		r.steps = r.limits.MaxSteps
+		return &reason{text: "it takes more than " + strconv.Itoa(r.limits.MaxSteps) + " steps", limit: true}
+	}
+	looked := r.steps / stepsPerLook
+	if r.steps += steps; r.steps/stepsPerLook > looked && r.clock.Now().After(r.deadline) {
+		return &reason{text: "it takes longer than " + r.limits.Timeout.String(), limit: true}
+	}
+	return nil
+}
+
+// chargeFor takes the steps for something whose cost is a product that may exceed an int.
+func (r *run) chargeFor(cost float64) error {
+	if cost > float64(r.limits.MaxSteps) {
+		return r.charge(-1)
+	}
+	return r.charge(int(cost))
+}
+
+// maxValue is how large one value may be, or all arguments of a call together.
+func (r *run) maxValue() int { return r.limits.MaxBytes * valueFactor }
+
+// room says whether a function may return that much.
+func (r *run) room(bytes float64) error {
+	if bytes > float64(r.maxValue()) {
+		return because("a value would be larger than " + strconv.Itoa(r.maxValue()) + " bytes")
+	}
+	return nil
+}
+
+// weigh adds the size of a value to a sum, as a tree: what is reached twice counts twice, as it would be printed twice.
+func (r *run) weigh(sum *int, v any, nesting int) error {
+	if nesting > maxNesting {
+		return because(fmt.Sprintf("a value is nested deeper than %d levels", maxNesting))
+	}
+	*sum += nodeBytes
+	var err error
+	switch v := v.(type) {
+	case nil, bool, int, int64, float64:
+	case string:
+		*sum += len(v)
+	case map[string]any:
+		for key, value := range v {
+			*sum += len(key)
+			if err = r.weigh(sum, value, nesting+1); err != nil {
+				break
+			}
+		}
+	case []any:
+		for _, value := range v {
+			if err = r.weigh(sum, value, nesting+1); err != nil {
+				break
+			}
+		}
+	default:
+		err = r.weighOther(sum, reflect.ValueOf(v), nesting)
+	}
+	if err == nil {
+		err = r.room(float64(*sum))
+	}
+	return err
+}
+
+// weighOther weighs what only some functions make: []string, []int, [][]any, map[string]string.
+func (r *run) weighOther(sum *int, v reflect.Value, nesting int) error {
+	switch v.Kind() {
+	case reflect.String:
+		*sum += v.Len()
+	case reflect.Slice, reflect.Array:
+		if k := v.Type().Elem().Kind(); k == reflect.Int || k == reflect.Uint8 {
+			*sum += v.Len() * int(v.Type().Elem().Size())
+			return nil
+		}
+		for i := range v.Len() {
+			if err := r.weigh(sum, v.Index(i).Interface(), nesting+1); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for entries := v.MapRange(); entries.Next(); {
+			if err := r.weigh(sum, entries.Key().Interface(), nesting+1); err != nil {
+				return err
+			}
+			if err := r.weigh(sum, entries.Value().Interface(), nesting+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// enter is called where a template begins, leave where it ends, with the levels of actions within it.
+func (r *run) enter(levels int) error {
+	if r.depth += levels; r.depth > maxDepth {
+		return &reason{text: fmt.Sprintf("its actions and templates are nested deeper than %d levels", maxDepth), limit: true}
+	}
+	return nil
+}
+
+func (r *run) leave(levels int) { r.depth -= levels }
+
+// writer takes the output of one template.
+type writer struct {
+	run  *run
+	made []byte
+}
+
+func (w *writer) Write(text []byte) (int, error) {
+	if len(text) > w.run.limits.MaxBytes-w.run.bytes {
+		w.run.bytes = w.run.limits.MaxBytes
+		return 0, &reason{text: fmt.Sprintf("the output is larger than %d bytes", w.run.limits.MaxBytes), limit: true}
+	}
+	if err := w.run.charge(len(text) / bytesPerStep); err != nil {
+		return 0, err
+	}
+	w.run.bytes += len(text)
+	w.made = append(w.made, text...)
+	return len(text), nil
+}
