@@ -24,7 +24,7 @@ BUILDFLAGS := -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commi
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 
 # What `make generate manifests docs` writes.
-GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml docs/api.md docs/metrics.md $(CHART)/files/crds $(CHART)/files/role.yaml
+GENERATED := api/v1alpha1/zz_generated.deepcopy.go config/crd/bases config/rbac/role.yaml config/rollout/role.yaml docs/api.md docs/metrics.md $(CHART)/files
 
 ##@ General
 
@@ -55,11 +55,13 @@ generate: bin/controller-gen ## Generate the deep copies of the API types.
 	bin/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
-manifests: bin/controller-gen ## Generate the CRD and the operator's role, for config/ and the chart, from the markers in the code.
+manifests: bin/controller-gen ## Generate the CRD and the operator's roles, for config/ and the chart, from the markers in the code.
 	bin/controller-gen crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	bin/controller-gen rbac:roleName=manager-role paths=./api/... paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	bin/controller-gen rbac:roleName=rollout-role paths=./internal/rollout/... output:rbac:artifacts:config=config/rollout
 	cp config/crd/bases/*.yaml $(CHART)/files/crds/
 	cp config/rbac/role.yaml $(CHART)/files/
+	for part in rollout configmap-targets cluster-secrets; do cp "config/$$part/role.yaml" "$(CHART)/files/$$part-role.yaml"; done
 
 .PHONY: docs
 docs: bin/crd-ref-docs ## Generate docs/api.md from the API types, and docs/metrics.md from the families in controllers/.
@@ -111,7 +113,7 @@ verify: generate manifests docs bin/kustomize ## Check that generated files are 
 		exit 1; \
 	fi
 	@for module in . hack/tools hack/tools/golangci-lint hack/tools/helm hack/tools/ko hack/tools/prometheus; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
-	@for dir in crd default two-releases samples network-policy prometheus; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
+	@for dir in crd default two-releases samples network-policy prometheus rollout configmap-targets cluster-secrets; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
 
 .PHONY: controlplane
 controlplane: ## Put etcd, kube-apiserver and kubectl into bin/k8s.

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bmatcuk/doublestar/v4"
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
@@ -54,6 +55,8 @@ type options struct {
 	requestTimeout  time.Duration
 	watchNamespaces []string
 	objectSelector  string
+	clusterSecrets  bool
+	forbidden       []string
 	namespace       string
 	workers         int
 	leaderElect     bool
@@ -78,6 +81,8 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.requestTimeout, "request-timeout", 30*time.Second, "Longest time for one request to an Infisical server.")
 	fs.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "Namespaces to work in, separated by commas. Empty means all.")
 	fs.StringVar(&o.objectSelector, "object-selector", "", "Labels of the ServiceTokenSecrets to work on, such as team=a or 'team notin (a,b)'; the others are left to other releases. Empty means all.")
+	fs.BoolVar(&o.clusterSecrets, "cluster-secrets", false, "Work on ClusterServiceTokenSecrets too, which write to the namespaces that they select.")
+	fs.StringSliceVar(&o.forbidden, "forbidden-namespaces", []string{"kube-system", "kube-public", "kube-node-lease"}, "Namespaces that ClusterServiceTokenSecrets may neither write to nor read a token from, by name or glob, separated by commas.")
 	fs.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The operator's own namespace, where it keeps the uses of tokens and its lease. Default: POD_NAMESPACE.")
 	fs.IntVar(&o.workers, "workers", 16, "How many objects are reconciled at the same time.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, so that several replicas can run.")
@@ -106,6 +111,10 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, errors.New("--namespace or POD_NAMESPACE must be set")
 	case slices.ContainsFunc(o.watchNamespaces, func(ns string) bool { return len(validation.IsDNS1123Label(ns)) > 0 }):
 		return level, errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
+	case o.clusterSecrets && len(o.watchNamespaces) > 0:
+		return level, errors.New("--cluster-secrets is for all namespaces, and cannot be combined with --watch-namespaces")
+	case slices.ContainsFunc(o.forbidden, func(glob string) bool { return !doublestar.ValidatePattern(glob) }):
+		return level, errors.New("--forbidden-namespaces must be names or globs, such as kube-*, separated by commas")
 	case len(validation.IsDNS1123Subdomain(o.leaseName)) > 0:
 		return level, errors.New("--leader-election-id must be the name of a lease: lower-case letters, digits, '-' and '.'")
 	case o.workers < 1:
@@ -230,8 +239,11 @@ func (o *options) controllers() controllers.Options {
 		Infisical:    infisical.Options{Version: fmt.Sprintf("%s (%s, %s)", version, commit, date), AllowHTTP: o.allowHTTP, AllowedHosts: o.allowedHosts, Timeout: o.requestTimeout},
 		DefaultURL:   o.infisicalURL,
 		Workers:      o.workers,
-		Metrics:      ctrlmetrics.Registry,
 
+		ClusterSecrets:      o.clusterSecrets,
+		ForbiddenNamespaces: o.forbidden,
+
+		Metrics:          ctrlmetrics.Registry,
 		PerObjectMetrics: o.metricsPerObj,
 		Build:            controllers.Build{Version: version, Commit: commit, Date: date},
 	}

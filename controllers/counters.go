@@ -12,20 +12,20 @@ import (
 // counters are what is counted where it happens. Their labels are reasons, operations, routes and outcomes, of which the code has
 // few; nothing of an object is in them, so nothing has to end with one.
 type counters struct {
-	syncs, writes, requests *prometheus.CounterVec
-	change, latency         *prometheus.HistogramVec
+	syncs, writes, restarts, requests *prometheus.CounterVec
+	change, latency                   *prometheus.HistogramVec
 }
 
 func newCounters() *counters {
 	return &counters{
-		syncs: syncsFamily.counter(), writes: writesFamily.counter(), requests: requestsFamily.counter(),
+		syncs: syncsFamily.counter(), writes: writesFamily.counter(), restarts: restartsFamily.counter(), requests: requestsFamily.counter(),
 		change: changeFamily.histogram(changeBuckets), latency: latencyFamily.histogram(latencyBuckets),
 	}
 }
 
 // register makes them part of what is scraped.
 func (c *counters) register(with prometheus.Registerer) error {
-	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.requests, c.change, c.latency} {
+	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.restarts, c.requests, c.change, c.latency} {
 		if err := with.Register(family); err != nil {
 			return err
 		}
@@ -42,8 +42,13 @@ func (c *counters) Observe(route string, outcome infisical.Outcome, took time.Du
 // synced counts an outcome, with the reason that status has for it.
 func (c *counters) synced(reason string, out outcome) {
 	c.syncs.WithLabelValues(reason).Inc()
-	if out.deleted {
-		c.writes.WithLabelValues("delete").Inc()
+	if n := len(out.deleted); n > 0 {
+		c.writes.WithLabelValues("delete").Add(float64(n))
+	}
+	for _, p := range out.placed {
+		if n := len(p.restarted); n > 0 {
+			c.restarts.WithLabelValues().Add(float64(n))
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,24 +15,23 @@ import (
 )
 
 // announce tells of what turned, in events and in the log. Each is told once: a condition that stays what it is says nothing.
-func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceTokenSecret, out outcome) {
+func (r *reconciler) announce(ctx context.Context, before, s *subject, out outcome) {
+	object := s.object()
 	tell := func(kind, reason, action, message string) {
 		message = cut(message)
-		r.recorder.Eventf(obj, nil, kind, reason, action, "%s", message)
-		log.FromContext(ctx).Info(message, "reason", reason, "sources", specPlaces(obj), "target", targetName(obj))
+		r.recorder.Eventf(object, nil, kind, reason, action, "%s", message)
+		log.FromContext(ctx).Info(message, "reason", reason, "sources", specPlaces(s.ServiceTokenSecret), "target", targetNames(s.ServiceTokenSecret))
 	}
-	last, now := before.Status.Token, obj.Status.Token
+	last, now := before.Status.Token, s.Status.Token
 	sameToken := last != nil && now != nil && last.ID == now.ID
 	if last != nil && now != nil && !sameToken {
 		tell(corev1.EventTypeNormal, stv1.ReasonTokenRotated, "Read", "now reading with token "+now.ID)
 	}
-	announceReady(before, obj, out, tell)
-	if is := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionRefreshDelayed); is != nil && is.Status == metav1.ConditionTrue &&
-		!meta.IsStatusConditionTrue(before.Status.Conditions, stv1.ConditionRefreshDelayed) {
-		tell(corev1.EventTypeWarning, is.Reason, "Read", is.Message)
-	}
+	announceReady(before, s, out, tell)
+	announceRollout(before, s, out, tell)
+	announceTurn(before, s, stv1.ConditionRefreshDelayed, metav1.ConditionTrue, "Read", tell)
 	for _, kind := range []string{stv1.ConditionRotationDue, stv1.ConditionTokenExpiring} {
-		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(obj.Status.Conditions, kind)
+		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(s.Status.Conditions, kind)
 		if !sameToken {
 			was = nil // it was about another token
 		}
@@ -45,9 +45,20 @@ func (r *reconciler) announce(ctx context.Context, before, obj *stv1.ServiceToke
 	}
 }
 
-// announceReady tells of the condition Ready and of the target.
-func announceReady(before, obj *stv1.ServiceTokenSecret, out outcome, tell func(kind, reason, action, message string)) {
-	was, is := meta.FindStatusCondition(before.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady)
+// teller tells of one thing.
+type teller func(kind, reason, action, message string)
+
+// announceTurn warns of a condition that has turned to a status.
+func announceTurn(before, s *subject, condition string, to metav1.ConditionStatus, action string, tell teller) {
+	is := meta.FindStatusCondition(s.Status.Conditions, condition)
+	if is != nil && is.Status == to && !meta.IsStatusConditionPresentAndEqual(before.Status.Conditions, condition, to) {
+		tell(corev1.EventTypeWarning, is.Reason, action, is.Message)
+	}
+}
+
+// announceReady tells of the condition Ready and of the targets.
+func announceReady(before, s *subject, out outcome, tell teller) {
+	was, is := meta.FindStatusCondition(before.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(s.Status.Conditions, stv1.ConditionReady)
 	failed := is.Status == metav1.ConditionFalse
 	switch {
 	case was == nil && !failed:
@@ -59,32 +70,106 @@ func announceReady(before, obj *stv1.ServiceTokenSecret, out outcome, tell func(
 			kind = corev1.EventTypeWarning
 		}
 		tell(kind, is.Reason, "Sync", is.Message)
-	case out.written.Created && before.Status.Target != targetName(obj):
-		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote another target: "+changedKeys(obj, out))
-	case out.written.Healed, out.written.Created:
-		tell(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that somebody made: "+changedKeys(obj, out))
-	case out.written.Changed:
-		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote a change: "+changedKeys(obj, out))
+	default:
+		announceWrites(before, s, out, tell)
 	}
-	if left := before.Status.Target; left != "" && left != obj.Status.Target {
+	var left []string
+	for _, ref := range writtenBy(&before.Status) {
+		if !slices.Contains(writtenBy(&s.Status), ref) {
+			left = append(left, string(ref.Kind)+" "+ref.Name)
+		}
+	}
+	if len(left) > 0 {
 		tell(corev1.EventTypeNormal, stv1.ReasonTargetLeft, "Sync",
-			fmt.Sprintf("Secret %s is not written any longer and stays as it was: delete it when nothing uses it", left))
+			fmt.Sprintf("not written any longer, and left as it was: %s; delete it when nothing uses it", listed(left)))
 	}
-	if out.deleted {
+	if len(out.deleted) > 0 {
+		why := "all its sources are gone"
+		if !out.gone {
+			why = "the namespace is not selected any longer"
+		}
 		tell(corev1.EventTypeWarning, stv1.ReasonTargetDeleted, "Delete",
-			fmt.Sprintf("deleted Secret %s, since all its sources are gone and spec.target.deletionPolicy is Delete", targetName(obj)))
+			fmt.Sprintf("deleted, as %s and its deletionPolicy is Delete: %s", why, s.together(out.deleted)))
 	}
 }
 
-// changedKeys names the keys that were written, never their values.
-func changedKeys(obj *stv1.ServiceTokenSecret, out outcome) string {
-	const most = 10
-	keys := out.written.Keys
-	if len(keys) > most {
-		keys = append(append([]string{}, keys[:most]...), fmt.Sprintf("and %d more", len(out.written.Keys)-most))
+// announceWrites tells of the targets that were written while the object stayed Ready. What happened alike is told in one event: several
+// in a moment, for the same reason, would be counted as one of the first's words.
+func announceWrites(before, s *subject, out outcome, tell teller) {
+	known := writtenBy(&before.Status)
+	var another, healed, changed []placed
+	for _, p := range out.placed {
+		switch {
+		case p.written.Created && (s.cluster != nil || !slices.Contains(known, p.target)): // of a cluster's, in a namespace that is new, or healed
+			another = append(another, p)
+		case p.written.Healed, p.written.Created:
+			healed = append(healed, p)
+		case p.written.Changed:
+			changed = append(changed, p)
+		}
 	}
-	if len(keys) == 0 {
-		return "Secret " + targetName(obj)
+	if len(another) > 0 {
+		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote another target: "+s.together(another))
 	}
-	return fmt.Sprintf("Secret %s, keys %s", targetName(obj), strings.Join(keys, ", "))
+	if len(healed) > 0 {
+		tell(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that somebody made: "+s.together(healed))
+	}
+	if len(changed) > 0 {
+		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote a change: "+s.together(changed))
+	}
+}
+
+// announceRollout tells which workloads were restarted, and of the first that could not be.
+func announceRollout(before, s *subject, out outcome, tell teller) {
+	var restarted []string
+	for _, p := range out.placed {
+		for _, workload := range p.restarted {
+			if s.cluster != nil {
+				workload = p.namespace + "/" + workload
+			}
+			restarted = append(restarted, workload)
+		}
+	}
+	if len(restarted) > 0 {
+		tell(corev1.EventTypeNormal, stv1.ReasonRestarted, "Restart", "restarted, as data that they use has changed: "+listed(restarted))
+	}
+	announceTurn(before, s, stv1.ConditionRolledOut, metav1.ConditionFalse, "Restart", tell)
+}
+
+// together names targets with the keys that were written, never their values; those of a ClusterServiceTokenSecret once for all
+// namespaces.
+func (s *subject) together(all []placed) string {
+	namespaces := map[stv1.TargetReference]int{}
+	for _, p := range all {
+		namespaces[p.target]++
+	}
+	var told []string
+	for _, p := range all {
+		n := namespaces[p.target]
+		if n == 0 {
+			continue // told with another namespace
+		}
+		namespaces[p.target] = 0
+		text := string(p.target.Kind) + " " + p.target.Name
+		if len(p.written.Keys) > 0 {
+			text += ", keys " + listed(p.written.Keys)
+		}
+		if s.cluster != nil {
+			text += ", in namespace " + p.namespace
+			if n > 1 {
+				text += fmt.Sprintf(" and %d more", n-1)
+			}
+		}
+		told = append(told, text)
+	}
+	return strings.Join(told, "; ")
+}
+
+func targetNames(obj *stv1.ServiceTokenSecret) string {
+	refs := referencesOf(obj)
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		names[i] = ref.Name
+	}
+	return strings.Join(names, ",")
 }

@@ -21,7 +21,7 @@ type Family struct {
 
 // The families that a scrape reads from caches, the ledger and the pool.
 var (
-	objectsFamily       = Family{Name: "servicetoken_objects", Type: "gauge", Help: "ServiceTokenSecrets by condition, status and reason. One that is being read for the first time has the condition Ready without status and reason.", Labels: []string{"condition", "status", "reason"}}
+	objectsFamily       = Family{Name: "servicetoken_objects", Type: "gauge", Help: "ServiceTokenSecrets and ClusterServiceTokenSecrets by condition, status and reason. One that is being read for the first time has the condition Ready without status and reason.", Labels: []string{"condition", "status", "reason"}}
 	usesFamily          = Family{Name: "servicetoken_token_uses_total", Type: "counter", Help: "Requests authenticated with a token, since it was first seen; may be too high by what a crash left reserved, never too low.", Labels: []string{"token_id"}}
 	ratioFamily         = Family{Name: "servicetoken_token_rotation_threshold_ratio", Type: "gauge", Help: "Uses of a token as a share of the smallest spec.rotation.threshold of the objects that use it; 1 is the threshold.", Labels: []string{"token_id"}}
 	expiryFamily        = Family{Name: "servicetoken_token_expiry_timestamp_seconds", Type: "gauge", Help: "When a token expires, in seconds since 1970; absent for one that never does.", Labels: []string{"token_id"}}
@@ -44,7 +44,8 @@ var scraped = []Family{
 // The families that are counted where it happens.
 var (
 	syncsFamily    = Family{Name: "servicetoken_syncs_total", Type: "counter", Help: "Looks at objects that came to an outcome, by its reason: Synced, or why not.", Labels: []string{"reason"}}
-	writesFamily   = Family{Name: "servicetoken_secret_writes_total", Type: "counter", Help: "Secrets that were created, updated, healed from somebody else's change, or deleted.", Labels: []string{"operation"}}
+	writesFamily   = Family{Name: "servicetoken_secret_writes_total", Type: "counter", Help: "Secrets and ConfigMaps that were created, updated, healed from somebody else's change, or deleted.", Labels: []string{"operation"}}
+	restartsFamily = Family{Name: "servicetoken_workload_restarts_total", Type: "counter", Help: "Workloads that were restarted because the data of a target had changed."}
 	changeFamily   = Family{Name: "servicetoken_change_duration_seconds", Type: "histogram", Help: "From the poll that saw a change at the server to the Secret that holds it."}
 	requestsFamily = Family{Name: "servicetoken_infisical_requests_total", Type: "counter", Help: "Requests to Infisical servers by route and outcome: 200, 304, 3xx, 4xx, 429, 5xx, or network for one without a complete answer.", Labels: []string{"route", "outcome"}}
 	latencyFamily  = Family{Name: "servicetoken_infisical_request_duration_seconds", Type: "histogram", Help: "How long requests took, from sending them to the last byte of the answer.", Labels: []string{"route"}}
@@ -59,7 +60,7 @@ var (
 
 // Families are all that the operator serves of its own, sorted by name.
 func Families() []Family {
-	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, changeFamily, requestsFamily, latencyFamily})
+	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, restartsFamily, changeFamily, requestsFamily, latencyFamily})
 	slices.SortFunc(all, func(a, b Family) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -18,7 +19,8 @@ import (
 	"github.com/service-token-operator/service-token-operator/internal/source"
 )
 
-// inputs turns what an object names in its own namespace, the token Secret and the CA bundle, into a credential.
+// inputs reads what an object names in its own namespace: the token Secret and the CA bundle, which make a credential, and ConfigMaps
+// with templates.
 type inputs struct {
 	metadata   client.Reader // the cache of the metadata of ConfigMaps, and of Secrets that are not managed here
 	managed    client.Reader // the cache of the Secrets that are
@@ -42,6 +44,7 @@ type contents struct {
 	uid     types.UID
 	version string
 	keys    map[string][]byte
+	whole   bool // keys are all that there are
 }
 
 func newInputs(metadata, managed, live client.Reader, api *infisical.Client, defaultURL string) *inputs {
@@ -65,12 +68,12 @@ type inputError struct {
 func (e *inputError) Error() string { return e.err.Error() }
 func (e *inputError) Unwrap() error { return e.err }
 
-// credential reads the token and the CA bundle. Errors: *inputError, *infisical.Error, or one of the API server's, which is
-// worth another try.
-func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) (source.Credential, error) {
-	ref := obj.Spec.Auth.ServiceToken.SecretRef
-	secret := holder{"Secret", obj.Namespace, ref.Name}
-	raw, err := in.read(ctx, secret, ref.Key)
+// credential reads the token and the CA bundle that a spec names, in the namespace home. Errors: *inputError, *infisical.Error, or one
+// of the API server's, which is worth another try.
+func (in *inputs) credential(ctx context.Context, home string, spec *stv1.ServiceTokenSecretSpec) (source.Credential, error) {
+	ref := spec.Auth.ServiceToken.SecretRef
+	secret := holder{"Secret", home, ref.Name}
+	raw, err := in.key(ctx, secret, ref.Key, stv1.ReasonTokenSecretNotFound)
 	if err != nil {
 		return source.Credential{}, err
 	}
@@ -79,13 +82,13 @@ func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) 
 		return source.Credential{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("key %q of %s: %w", ref.Key, secret, err)}
 	}
 	var bundle []byte
-	if obj.Spec.TLS != nil {
-		ca := obj.Spec.TLS.CABundleRef
-		if bundle, err = in.read(ctx, holder{ca.Kind, obj.Namespace, ca.Name}, ca.Key); err != nil {
+	if spec.TLS != nil {
+		ca := spec.TLS.CABundleRef
+		if bundle, err = in.key(ctx, holder{ca.Kind, home, ca.Name}, ca.Key, stv1.ReasonTokenSecretNotFound); err != nil {
 			return source.Credential{}, err
 		}
 	}
-	url := obj.Spec.HostURL
+	url := spec.HostURL
 	if url == "" {
 		url = in.defaultURL
 	}
@@ -94,19 +97,51 @@ func (in *inputs) credential(ctx context.Context, obj *stv1.ServiceTokenSecret) 
 		return source.Credential{}, err
 	}
 	cred := source.Credential{Server: server, Token: token}
-	if obj.Spec.Decryption != stv1.DecryptionAuto {
-		cred.Decryption = source.Decryption(obj.Spec.Decryption)
+	if spec.Decryption != stv1.DecryptionAuto {
+		cred.Decryption = source.Decryption(spec.Decryption)
 	}
 	return cred, nil
 }
 
-// read returns one key of a holder, from the API server if this version of it was not read before.
-func (in *inputs) read(ctx context.Context, from holder, key string) ([]byte, error) {
+// templates reads ConfigMaps of the namespace home whose keys are templates. It returns them by the key of the target that each makes.
+func (in *inputs) templates(ctx context.Context, home string, sources []stv1.TemplateSource) (map[string]string, error) {
+	templates := map[string]string{}
+	for _, s := range sources {
+		from := holder{"ConfigMap", home, s.ConfigMap.Name}
+		if len(s.ConfigMap.Items) == 0 {
+			all, err := in.read(ctx, from, "", stv1.ReasonTemplateFailed)
+			if err != nil {
+				return nil, err
+			}
+			for key, text := range all {
+				templates[key] = string(text)
+			}
+		}
+		for _, item := range s.ConfigMap.Items {
+			text, err := in.key(ctx, from, item.Key, stv1.ReasonTemplateFailed)
+			if err != nil {
+				return nil, err
+			}
+			templates[cmp.Or(item.As, item.Key)] = string(text)
+		}
+	}
+	return templates, nil
+}
+
+// key returns one key of a holder.
+func (in *inputs) key(ctx context.Context, from holder, key, reason string) ([]byte, error) {
+	keys, err := in.read(ctx, from, key, reason)
+	return keys[key], err
+}
+
+// read returns one key of a holder at least, or all where key is empty, from the API server if this version of it was not read before.
+// That something is missing is an *inputError with the reason.
+func (in *inputs) read(ctx context.Context, from holder, key, reason string) (map[string][]byte, error) {
 	seen, err := in.version(ctx, from)
 	if apierrors.IsNotFound(err) {
 		// It is in no cache, or between the two: what somebody has just put our label on, or taken it off, leaves the one before it
 		// comes to the other. Only the API server knows that it is missing.
-		return in.fetch(ctx, from, key)
+		return in.fetch(ctx, from, key, reason)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the metadata of %s: %w", from, err)
@@ -117,21 +152,27 @@ func (in *inputs) read(ctx context.Context, from holder, key string) ([]byte, er
 	if !ok || known.uid != seen.GetUID() || known.version != seen.GetResourceVersion() {
 		known = contents{uid: seen.GetUID(), version: seen.GetResourceVersion()}
 	}
-	if value, ok := known.keys[key]; ok {
-		return value, nil
+	if _, ok := known.keys[key]; ok || known.whole {
+		if !ok && key != "" {
+			return nil, missing(reason, "%s has no key %q", from, key)
+		}
+		return known.keys, nil
 	}
-	value, err := in.fetch(ctx, from, key)
+	fetched, err := in.fetch(ctx, from, key, reason)
 	if err != nil {
 		return nil, err
 	}
 	// The live object may be newer than the metadata; then the metadata's event is still to come, and it is read once more.
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	keys := map[string][]byte{key: value}
-	maps.Copy(keys, known.keys)
-	known.keys = keys
+	keys := maps.Clone(known.keys)
+	if keys == nil {
+		keys = map[string][]byte{}
+	}
+	maps.Copy(keys, fetched)
+	known.keys, known.whole = keys, key == ""
 	in.known[from] = known
-	return value, nil
+	return keys, nil
 }
 
 // version is a holder as the caches have it: its metadata at least.
@@ -146,43 +187,42 @@ func (in *inputs) version(ctx context.Context, from holder) (client.Object, erro
 	return secret, in.managed.Get(ctx, name, secret)
 }
 
-// fetch gets one key from the API server itself.
-func (in *inputs) fetch(ctx context.Context, from holder, key string) ([]byte, error) {
+// fetch gets one key from the API server itself, or all where key is empty.
+func (in *inputs) fetch(ctx context.Context, from holder, key, reason string) (map[string][]byte, error) {
 	var (
-		name  = client.ObjectKey{Namespace: from.namespace, Name: from.name}
-		value []byte
-		ok    bool
-		err   error
+		name = client.ObjectKey{Namespace: from.namespace, Name: from.name}
+		all  map[string][]byte
+		err  error
 	)
 	if from.kind == "ConfigMap" {
 		var cm corev1.ConfigMap
-		if err = in.live.Get(ctx, name, &cm); err == nil {
-			var text string
-			if text, ok = cm.Data[key]; ok {
-				value = []byte(text)
-			} else {
-				value, ok = cm.BinaryData[key]
-			}
+		err = in.live.Get(ctx, name, &cm)
+		all = make(map[string][]byte, len(cm.Data)+len(cm.BinaryData))
+		maps.Copy(all, cm.BinaryData)
+		for key, text := range cm.Data {
+			all[key] = []byte(text)
 		}
 	} else {
 		var secret corev1.Secret
-		if err = in.live.Get(ctx, name, &secret); err == nil {
-			value, ok = secret.Data[key]
-		}
+		err = in.live.Get(ctx, name, &secret)
+		all = secret.Data
 	}
+	value, ok := all[key]
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, missing("there is no %s in this namespace", from)
+		return nil, missing(reason, "there is no %s in namespace %s", from, from.namespace)
 	case apierrors.IsForbidden(err):
-		return nil, missing("the operator's roles do not let it read %s", from)
+		return nil, missing(reason, "the operator's roles do not let it read %s in namespace %s", from, from.namespace)
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", from, err)
+	case key == "":
+		return all, nil
 	case !ok:
-		return nil, missing("%s has no key %q", from, key)
+		return nil, missing(reason, "%s has no key %q", from, key)
 	}
-	return value, nil
+	return map[string][]byte{key: value}, nil
 }
 
-func missing(format string, args ...any) error {
-	return &inputError{stv1.ReasonTokenSecretNotFound, fmt.Errorf(format, args...)}
+func missing(reason, format string, args ...any) error {
+	return &inputError{reason, fmt.Errorf(format, args...)}
 }

@@ -24,6 +24,7 @@ type collector struct {
 	polls     loads
 	build     Build
 	perObject bool
+	cluster   bool // there are ClusterServiceTokenSecrets
 
 	descs map[string]*prometheus.Desc // by the family's name
 }
@@ -93,16 +94,15 @@ type state struct{ condition, status, reason string }
 func (c *collector) collectObjects(tell func(f Family, value float64, labels ...string)) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	var list stv1.ServiceTokenSecretList
-	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+	all, err := c.list(ctx)
+	if err != nil {
 		log.Log.Error(err, "listing objects for a scrape") // what else is scraped is told all the same
 		return
 	}
 	objects := map[state]int{}
 	thresholds := map[string]int64{}
 	expiries := map[string]time.Time{}
-	for i := range list.Items {
-		obj := &list.Items[i]
+	for _, obj := range all {
 		ready := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady)
 		if ready == nil {
 			ready = &metav1.Condition{}
@@ -141,6 +141,31 @@ func (c *collector) collectObjects(tell func(f Family, value float64, labels ...
 	for id, at := range expiries {
 		tell(expiryFamily, float64(at.Unix()), id)
 	}
+}
+
+// list returns the objects of both kinds, a ClusterServiceTokenSecret as far as it is like the other.
+func (c *collector) list(ctx context.Context) ([]*stv1.ServiceTokenSecret, error) {
+	options := []client.ListOption{client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency}
+	var list stv1.ServiceTokenSecretList
+	if err := c.cache.List(ctx, &list, options...); err != nil {
+		return nil, err
+	}
+	all := make([]*stv1.ServiceTokenSecret, 0, len(list.Items))
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
+	}
+	if !c.cluster {
+		return all, nil
+	}
+	var clusters stv1.ClusterServiceTokenSecretList
+	if err := c.cache.List(ctx, &clusters, options...); err != nil {
+		return nil, err
+	}
+	for i := range clusters.Items {
+		of := &clusters.Items[i]
+		all = append(all, &stv1.ServiceTokenSecret{ObjectMeta: of.ObjectMeta, Spec: of.Spec.ServiceTokenSecretSpec, Status: of.Status.ServiceTokenSecretStatus})
+	}
+	return all, nil
 }
 
 func oneIf(so bool) float64 {

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,6 +20,7 @@ type reading struct {
 	err     error // why there is no data; it has a reason
 	gone    bool  // err is that every source is confirmed not to exist
 	data    map[string][]byte
+	skipped []string  // names that are no valid keys, and that the object does not want to fail for
 	seen    time.Time // when the newest of the snapshots behind data was first read
 }
 
@@ -41,9 +41,12 @@ func (e *unspecifiedError) Error() string {
 // read subscribes the object to what it reads, and composes its data as far as everything is there. References can lead to
 // further places; those are subscribed to as they are found, and what is not read any more is left.
 func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential) reading {
-	places := specPlaces(obj)
-	known := r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, places...)
-	if len(places) == 0 {
+	wishes, err := wishesOf(&obj.Spec)
+	if err != nil {
+		return reading{err: err}
+	}
+	known := r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, placesOf(wishes)...)
+	if needsScope(wishes) {
 		switch {
 		case source.Transient(known.TokenErr) && known.Token == nil && r.grace(obj) > 0:
 			return reading{pending: true, graced: true}
@@ -56,23 +59,20 @@ func (r *reconciler) read(obj *stv1.ServiceTokenSecret, owner source.Owner, cred
 		if !ok {
 			return reading{token: known.Token, err: &unspecifiedError{known.Token}}
 		}
-		places = []source.Place{{Environment: scope.Environment, Path: cleanPath(scope.Path)}}
-		known = r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, places...)
+		wishes = inScope(wishes, scope)
+		known = r.pool.Read(owner, cred, obj.Spec.RefreshInterval.Duration, placesOf(wishes)...)
 	}
 	out := reading{token: known.Token}
-	input := r.collect(&out, obj, places, known)
+	input := r.collect(&out, obj, wishes, known)
+	places := placeSet(placesOf(wishes))
 	if out.err != nil && obj.Generation != obj.Status.ObservedGeneration {
-		r.pool.Keep(owner, placeSet(places)) // what the spec before asked for may take long to be left otherwise
+		r.pool.Keep(owner, places) // what the spec before asked for may take long to be left otherwise
 	}
 	if out.err != nil || out.pending {
 		return out
 	}
-	read := placeSet(places)
-	var whole bool
-	out.data, whole, out.err = r.compose(&out, input, obj, owner, cred, read)
-	out.pending = !whole && out.err == nil
-	if whole {
-		r.pool.Keep(owner, read)
+	if whole := r.compose(&out, input, obj, owner, cred, places); whole {
+		r.pool.Keep(owner, places)
 	}
 	return out
 }
@@ -85,9 +85,10 @@ func (r *reading) saw(s *source.Snapshot) {
 }
 
 // collect gathers what is known of the places into the input of compose, or into out why that is not all.
-func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places []source.Place, known source.Reading) compose.Input {
+func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, wishes []wish, known source.Reading) compose.Input {
 	input := compose.Input{
 		KeyConflicts: compose.KeyConflicts(obj.Spec.KeyConflicts), Unresolved: compose.Unresolved(obj.Spec.UnresolvedReferences),
+		InvalidKeys: compose.InvalidKeys(obj.Spec.InvalidKeys), AllowEmpty: obj.Spec.AllowEmpty,
 	}
 	fail := func(err error) {
 		if out.err == nil {
@@ -95,8 +96,8 @@ func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places 
 		}
 	}
 	missing := 0
-	for _, place := range places {
-		result := known.Places[place]
+	for _, w := range wishes {
+		result := known.Places[w.Place]
 		if is[*source.NotFoundError](result.Err) {
 			missing++
 		}
@@ -108,13 +109,13 @@ func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places 
 		case result.Snapshot == nil:
 			out.pending = true
 		case result.Snapshot.Empty() && !obj.Spec.AllowEmpty:
-			fail(&emptyError{place})
+			fail(&emptyError{w.Place})
 		default:
 			out.saw(result.Snapshot)
-			input.Sources = append(input.Sources, folder(result.Snapshot))
+			input.Sources = append(input.Sources, compose.Source{Folder: folder(result.Snapshot), Selection: w.Selection})
 		}
 	}
-	out.gone = missing == len(places)
+	out.gone = missing == len(wishes)
 	if out.err != nil {
 		out.pending, out.graced = false, false // what is known to be wrong need not wait for the rest
 	}
@@ -123,7 +124,7 @@ func (r *reconciler) collect(out *reading, obj *stv1.ServiceTokenSecret, places 
 
 // compose makes the data, reading what references lead to. It adds those places to read; whole says that they are all of them,
 // which is not known while one of them cannot be read.
-func (r *reconciler) compose(out *reading, input compose.Input, obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential, read map[source.Place]struct{}) (data map[string][]byte, whole bool, err error) {
+func (r *reconciler) compose(out *reading, input compose.Input, obj *stv1.ServiceTokenSecret, owner source.Owner, cred source.Credential, read map[source.Place]struct{}) (whole bool) {
 	var failure error // of a place that a reference leads to, of the kind that heals by itself: no fault of the reference
 	input.Lookup = func(at compose.Location) (compose.Folder, error) {
 		place := source.Place{Environment: at.Environment, Path: at.Path}
@@ -143,9 +144,12 @@ func (r *reconciler) compose(out *reading, input compose.Input, obj *stv1.Servic
 	}
 	output, err := compose.Compose(input)
 	if is[*compose.PendingError](err) {
-		return nil, false, failure
+		out.err = failure
+		out.pending = failure == nil
+		return false
 	}
-	return output.Data, true, err
+	out.data, out.skipped, out.err = output.Data, output.Skipped, err
+	return true
 }
 
 // folder is a snapshot as package compose wants it.
@@ -164,7 +168,7 @@ func folder(s *source.Snapshot) compose.Folder {
 func composeSecrets(in []source.Secret) []compose.Secret {
 	out := make([]compose.Secret, len(in))
 	for i, s := range in {
-		out[i] = compose.Secret{Name: s.Name, Value: s.Value, Path: s.Path}
+		out[i] = compose.Secret{Name: s.Name, Value: s.Value, Path: s.Path, Tags: s.Tags}
 	}
 	return out
 }
@@ -182,27 +186,10 @@ func (r *reconciler) grace(obj *stv1.ServiceTokenSecret) time.Duration {
 	return startGrace - r.clock.Since(r.started)
 }
 
-// specPlaces are the places that the object names, in order.
-func specPlaces(obj *stv1.ServiceTokenSecret) []source.Place {
-	places := make([]source.Place, 0, len(obj.Spec.Sources))
-	for _, s := range obj.Spec.Sources {
-		places = append(places, source.Place{Environment: s.Environment, Path: cleanPath(s.Path), Recursive: s.Recursive})
-	}
-	return places
-}
-
 func placeSet(places []source.Place) map[source.Place]struct{} {
 	set := make(map[source.Place]struct{}, len(places))
 	for _, p := range places {
 		set[p] = struct{}{}
 	}
 	return set
-}
-
-// cleanPath drops a trailing slash, which the server ignores and scopes do not match.
-func cleanPath(path string) string {
-	if trimmed := strings.TrimRight(path, "/"); trimmed != "" {
-		return trimmed
-	}
-	return "/"
 }

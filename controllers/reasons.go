@@ -8,6 +8,7 @@ import (
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
 	"github.com/service-token-operator/service-token-operator/internal/source"
 	"github.com/service-token-operator/service-token-operator/internal/target"
+	"github.com/service-token-operator/service-token-operator/internal/template"
 	"github.com/service-token-operator/service-token-operator/internal/usage"
 )
 
@@ -17,17 +18,18 @@ func reasonOf(err error) (reason string, known bool) {
 		reason string
 		is     bool
 	}{
-		{stv1.ReasonReferenceUnresolved, is[*compose.ReferenceError](err)}, // whatever it is about the place that it leads to
+		{stv1.ReasonReferenceUnresolved, is[*compose.ReferenceError](err) || is[*compose.MissingError](err) || is[*unreadKeyError](err)}, // whatever it is about the place that it leads to
 		{stv1.ReasonScopeDenied, is[*source.ScopeError](err) || is[*unspecifiedError](err)},
-		{stv1.ReasonSourceEmpty, is[*emptyError](err)},
+		{stv1.ReasonSourceEmpty, is[*emptyError](err) || is[*compose.NothingTakenError](err)},
 		{stv1.ReasonPermissionDenied, errors.Is(err, source.ErrNoRead)},
 		{stv1.ReasonTokenMalformed, errors.Is(err, source.ErrClientNeedsKey)},
 		{stv1.ReasonDecryptionFailed, is[*source.DecryptionError](err) || errors.Is(err, source.ErrProjectVersion) || errors.Is(err, source.ErrProjectKey)},
 		{stv1.ReasonKeyInvalid, is[*compose.KeyError](err)},
 		{stv1.ReasonKeyConflict, is[*compose.ConflictError](err)},
 		{stv1.ReasonTargetTooLarge, is[*compose.TooLargeError](err) || is[*target.TooLargeError](err)},
-		{stv1.ReasonTargetConflict, is[*target.ConflictError](err) || is[*target.RefusedError](err)},
-		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err)},
+		{stv1.ReasonTargetConflict, is[*target.ConflictError](err) || is[*target.RefusedError](err) || is[*writeError](err)},
+		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err) || is[*target.IncompleteError](err) || is[*template.Error](err) || is[*specError](err)},
+		{stv1.ReasonNamespaceForbidden, is[*forbiddenError](err)},
 		{stv1.ReasonBackendUnavailable, is[*usage.NotCoveredError](err)},
 	} {
 		if r.is {

@@ -4,6 +4,8 @@ package controllers
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/rollout"
 	"github.com/service-token-operator/service-token-operator/internal/source"
 	"github.com/service-token-operator/service-token-operator/internal/target"
 	"github.com/service-token-operator/service-token-operator/internal/usage"
@@ -42,7 +45,7 @@ const (
 	usageAge = time.Hour
 )
 
-// reconciler keeps the target Secrets of ServiceTokenSecrets right.
+// reconciler keeps the targets of ServiceTokenSecrets right, and those of ClusterServiceTokenSecrets.
 type reconciler struct {
 	selector labels.Selector // of the objects to work on
 	client   client.Client   // reads from the cache, writes
@@ -51,6 +54,8 @@ type reconciler struct {
 	pool     *source.Pool
 	ledger   *usage.Ledger
 	targets  *target.Writer
+	rollouts *rollout.Restarter
+	fanout   *fanout // nil where ClusterServiceTokenSecrets are off
 	recorder events.EventRecorder
 	counters *counters
 	clock    clock.PassiveClock
@@ -63,47 +68,60 @@ type reconciler struct {
 // Reconcile looks at one object once. It never waits for a server: what has to be fetched first is fetched by the pool, which
 // wakes the object when it is there.
 func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	var obj stv1.ServiceTokenSecret
-	if err := r.client.Get(ctx, req.NamespacedName, &obj); err != nil {
+	s, err := load(ctx, r.client, req.NamespacedName)
+	if err != nil {
 		if apierrors.IsNotFound(err) {
 			r.release(req.NamespacedName)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, err
 	}
-	if !obj.DeletionTimestamp.IsZero() {
+	if !s.DeletionTimestamp.IsZero() {
 		r.release(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
-	out, err := r.sync(ctx, &obj)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	out, retry := r.sync(ctx, s)
 	if out.reason == "" { // nothing is known yet, so there is nothing to say
-		return ctrl.Result{RequeueAfter: out.recheck}, nil
+		return ctrl.Result{RequeueAfter: out.recheck}, retry
 	}
-	if r.refreshWanted(&obj) {
+	if r.refreshWanted(s.ServiceTokenSecret) {
 		r.pool.Refresh(req.NamespacedName)
 	}
-	return r.report(ctx, &obj, out)
+	result, err := r.report(ctx, s, out)
+	if retry != nil {
+		return ctrl.Result{}, errors.Join(retry, err)
+	}
+	return result, err
 }
 
 // release ends all that is done for an object.
 func (r *reconciler) release(owner source.Owner) {
 	r.pool.Leave(owner)
 	r.ledger.Forget(owner.String())
-	r.heals.DeleteEntry(owner.String())
 }
 
 // outcome is what one look at an object came to.
 type outcome struct {
 	reason, message string        // of the condition Ready; no reason means: nothing is known yet
 	token           *tokenOutcome // the token in use, when there is one
-	written         target.Result
-	keys            *int32        // in the target, when it is right
-	gone            bool          // every source is, and the deletion policy is Delete: there is no target
-	deleted         bool          // it was deleted just now
+	placed          []placed      // each target in each namespace, where it came to that
+	spread          *spread       // how the namespaces of a ClusterServiceTokenSecret fare, where it came to that
+	keys            *int32        // in the targets of one namespace, when all are right
+	gone            bool          // every source is, and the deletion policy of a target is Delete
+	deleted         []placed      // what was deleted just now
 	recheck         time.Duration // look again after at most this
+}
+
+// sooner makes the next look come no later than after d, unless d is 0.
+func (o *outcome) sooner(d time.Duration) {
+	if d > 0 && (o.recheck == 0 || d < o.recheck) {
+		o.recheck = d
+	}
+}
+
+// changed says whether anything was written or deleted.
+func (o *outcome) changed() bool {
+	return len(o.deleted) > 0 || slices.ContainsFunc(o.placed, func(p placed) bool { return p.written.Changed })
 }
 
 // tokenOutcome is what is known of the token in use.
@@ -113,26 +131,31 @@ type tokenOutcome struct {
 	described bool // expiresAt is known
 }
 
-// sync does the work: token Secret → credential → snapshots → data → target Secret. An error is one of the API server's and
-// worth another try; everything else is an outcome.
-func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (outcome, error) {
-	owner := client.ObjectKeyFromObject(obj)
+// sync does the work: token Secret → credential → snapshots → data → targets. An error is one of the API server's and worth another
+// try; everything else is an outcome, and without a reason nothing is known yet.
+func (r *reconciler) sync(ctx context.Context, s *subject) (outcome, error) {
+	obj, owner := s.ServiceTokenSecret, s.key()
 	if obj.Spec.Suspend {
 		r.release(owner)
 		return outcome{reason: stv1.ReasonSuspended, message: "spec.suspend is true: nothing is read or written"}, nil
 	}
-	cred, err := r.inputs.credential(ctx, obj)
+	if err := r.fanout.allows(s); err != nil {
+		r.pool.Leave(owner)
+		return failedBy(err), nil
+	}
+	cred, err := r.inputs.credential(ctx, s.home(), &obj.Spec)
 	if err != nil {
 		if _, known := reasonOf(err); !known {
 			return outcome{}, err
 		}
 		r.pool.Leave(owner) // a token that was taken away is not used any longer
-		return failed(err, nil), nil
+		return failedBy(err), nil
 	}
 	r.ledger.Watch(owner.String(), cred.Token.ID(), obj.Spec.Rotation.Threshold)
 
 	read := r.read(obj, owner, cred)
 	token := describe(cred, read.token)
+	var out outcome
 	switch {
 	case read.graced:
 		return outcome{recheck: r.grace(obj)}, nil
@@ -142,35 +165,51 @@ func (r *reconciler) sync(ctx context.Context, obj *stv1.ServiceTokenSecret) (ou
 			return outcome{reason: stv1.ReasonRateLimited, message: "the server's rate limit holds back the first read", token: token}, nil
 		}
 		return outcome{recheck: pendingRecheck}, nil
-	case read.gone && obj.Spec.Target.DeletionPolicy == stv1.DeletionPolicyDelete && obj.Status.SyncedGeneration == obj.Generation:
-		deleted, err := r.targets.Delete(ctx, obj.Namespace, targetName(obj), ownerReference(obj))
-		if err != nil {
-			return classified(err, token)
-		}
-		out := failed(read.err, token)
-		out.gone, out.deleted = true, deleted
-		return out, nil
+	case read.gone && deletes(obj) && obj.Status.SyncedGeneration == obj.Generation:
+		out, err = r.withdraw(ctx, s, read)
 	case read.err != nil:
-		return classified(read.err, token)
+		out, err = classified(read.err)
+	default:
+		out, err = r.deliver(ctx, s, read)
 	}
-	if now := r.clock.Now(); r.heals.IsInBackOffSinceUpdate(owner.String(), now) {
-		return outcome{recheck: r.heals.Get(owner.String())}, nil
-	}
-	written, err := r.targets.Apply(ctx, wantedTarget(obj, read.data))
+	out.token = token
+	return out, err
+}
+
+// deliver writes what was read to where it belongs.
+func (r *reconciler) deliver(ctx context.Context, s *subject, read reading) (outcome, error) {
+	namespaces, err := r.namespaces(ctx, s)
 	if err != nil {
-		return classified(err, token)
+		return classified(err)
 	}
-	var seen time.Time
-	// Else it is the spec that changed, or something that was read long ago is written now, for another reason.
-	if last := obj.Status.LastSyncTime; obj.Status.SyncedGeneration == obj.Generation && last != nil && read.seen.After(last.Time) {
-		seen = read.seen
+	out, err := s.summary(r.write(ctx, s, namespaces, read), read)
+	if s.cluster != nil && err == nil {
+		out.deleted, err = r.fanout.leave(ctx, r.targets, s, namespaces)
 	}
-	r.counters.wrote(written, seen, r.clock.Now())
-	if written.Healed {
-		r.heals.Next(owner.String(), r.clock.Now())
+	return out, err
+}
+
+// withdraw deletes what is to go with its sources.
+func (r *reconciler) withdraw(ctx context.Context, s *subject, read reading) (outcome, error) {
+	namespaces, err := r.namespaces(ctx, s)
+	if err != nil {
+		return classified(err)
 	}
-	keys := int32(len(read.data)) //nolint:gosec // a Secret of 1 MiB cannot hold 2^31 keys
-	return outcome{reason: stv1.ReasonSynced, message: syncedMessage(obj, len(read.data)), token: token, written: written, keys: &keys}, nil
+	deleted, err := r.remove(ctx, s, namespaces)
+	if err != nil {
+		return classified(err)
+	}
+	out := failedBy(read.err)
+	out.gone, out.deleted = true, deleted
+	return out, nil
+}
+
+// namespaces are those that the subject's targets are in.
+func (r *reconciler) namespaces(ctx context.Context, s *subject) ([]string, error) {
+	if s.cluster == nil {
+		return []string{s.Namespace}, nil
+	}
+	return r.fanout.selected(ctx, s.cluster)
 }
 
 // describe is what is known of the token in use.
@@ -186,38 +225,20 @@ func describe(cred source.Credential, known *source.Token) *tokenOutcome {
 	return token
 }
 
-// failed is the outcome of a failure that has a reason.
-func failed(err error, token *tokenOutcome) outcome {
+// failedBy is the outcome of a failure that has a reason.
+func failedBy(err error) outcome {
 	reason, _ := reasonOf(err)
 	recheck := slowRecheck
 	if is[*target.RefusedError](err) {
 		recheck = refusedRecheck
 	}
-	return outcome{reason: reason, message: err.Error(), token: token, recheck: recheck}
+	return outcome{reason: reason, message: err.Error(), recheck: recheck}
 }
 
 // classified sorts failures: those that have a reason are an outcome, the API server's are errors.
-func classified(err error, token *tokenOutcome) (outcome, error) {
+func classified(err error) (outcome, error) {
 	if _, known := reasonOf(err); !known {
 		return outcome{}, err
 	}
-	return failed(err, token), nil
-}
-
-// wantedTarget is the Secret that the object describes.
-func wantedTarget(obj *stv1.ServiceTokenSecret, data map[string][]byte) target.Desired {
-	return target.Desired{
-		Namespace:   obj.Namespace,
-		Name:        targetName(obj),
-		Owner:       ownerReference(obj),
-		Policy:      target.CreationPolicy(obj.Spec.Target.CreationPolicy),
-		Type:        secretType(obj),
-		Labels:      obj.Spec.Target.Labels,
-		Annotations: obj.Spec.Target.Annotations,
-		Data:        data,
-	}
-}
-
-func ownerReference(obj *stv1.ServiceTokenSecret) metav1.OwnerReference {
-	return *metav1.NewControllerRef(obj, stv1.GroupVersion.WithKind("ServiceTokenSecret"))
+	return failedBy(err), nil
 }

@@ -113,7 +113,7 @@ func TestTheStatusOfAnObjectThatHasLeftIsNotWritten(t *testing.T) {
 	seen := w.get("shop")
 	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Labels["team"] = "b" })
 	r := &reconciler{selector: labels.SelectorFromSet(labels.Set{"team": "a"}), client: w.client, live: w.client, recorder: events.NewFakeRecorder(9), clock: clock.RealClock{}}
-	_, err := r.report(w.ctx, seen, outcome{reason: stv1.ReasonTokenSecretNotFound})
+	_, err := r.report(w.ctx, &subject{ServiceTokenSecret: seen}, outcome{reason: stv1.ReasonTokenSecretNotFound})
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(w.get("shop").Status.Conditions).To(BeEmpty())
 }

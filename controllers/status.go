@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,37 +23,38 @@ import (
 
 // report writes what a look at an object came to: into status, once and only if a reader would act on the difference, and into
 // events where something turned. It decides when to look again.
-func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, out outcome) (ctrl.Result, error) {
+func (r *reconciler) report(ctx context.Context, s *subject, out outcome) (ctrl.Result, error) {
 	// What was done is told even if the operator is being stopped: the next process finds all in order, and has nothing to tell.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
-	uid, generation := obj.UID, obj.Generation
+	uid, generation := s.UID, s.Generation
 	for {
 		now := metav1.NewTime(r.clock.Now().Truncate(time.Second))
-		before := obj.DeepCopy()
-		r.setReady(obj, out, now)
-		r.setToken(obj, out.token, now)
-		r.setDelay(obj, out, now)
-		obj.Status.LastHandledRefresh = obj.Annotations[stv1.RefreshAnnotation]
-		err := r.writeStatus(ctx, before, obj, out, now)
+		before := s.copied()
+		s.setReady(out, now)
+		r.setToken(s.ServiceTokenSecret, out.token, now)
+		r.setDelay(s.ServiceTokenSecret, out, now)
+		setRolledOut(s.ServiceTokenSecret, out.placed, now)
+		s.Status.LastHandledRefresh = s.Annotations[stv1.RefreshAnnotation]
+		err := r.writeStatus(ctx, before, s, out, now)
 		if err == nil {
 			// Events follow the status that tells the same: a look that fails before it is told once more, one after it is not
 			// told twice.
-			r.announce(ctx, before, obj, out)
-			r.counters.synced(meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady).Reason, out)
-			return ctrl.Result{RequeueAfter: r.nextLook(obj, out, now)}, nil
+			r.announce(ctx, before, s, out)
+			r.counters.synced(meta.FindStatusCondition(s.Status.Conditions, stv1.ConditionReady).Reason, out)
+			return ctrl.Result{RequeueAfter: r.nextLook(s.ServiceTokenSecret, out, now)}, nil
 		}
 		if !apierrors.IsConflict(err) {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
 		// The cache has not seen our own last write yet, and what was told then would be told again; or somebody changed the object.
-		if err := r.live.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
+		if s, err = load(ctx, r.live, s.key()); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
-		if obj.UID != uid || obj.Generation != generation {
+		if s.UID != uid || s.Generation != generation {
 			return ctrl.Result{}, nil // another object or spec: its own event is on its way
 		}
-		if !r.selector.Matches(labels.Set(obj.Labels)) {
+		if !r.selector.Matches(labels.Set(s.Labels)) {
 			return ctrl.Result{}, nil // another release's by now, and the cache would wait in vain for the version that is written here
 		}
 	}
@@ -64,23 +64,24 @@ func (r *reconciler) report(ctx context.Context, obj *stv1.ServiceTokenSecret, o
 const reportTimeout = 10 * time.Second
 
 // writeStatus writes what a reader would act on, and tries again while the API server cannot be reached.
-func (r *reconciler) writeStatus(ctx context.Context, before, obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) error {
-	if !worthWriting(before, obj, out, now) {
+func (r *reconciler) writeStatus(ctx context.Context, before, s *subject, out outcome, now metav1.Time) error {
+	if !worthWriting(before, s, out, now) {
 		return nil
 	}
 	worthAnotherTry := func(err error) bool {
 		return !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && ctx.Err() == nil
 	}
-	wanted := obj.DeepCopy()
+	wanted := s.copied()
 	return retry.OnError(retry.DefaultBackoff, worthAnotherTry, func() error {
-		wanted.DeepCopyInto(obj) // a failed write leaves its traces
+		*s = *wanted.copied() // a failed write leaves its traces
 		// Not a patch: that costs more here, to find the difference, and more at the API server, to apply it; and as what was read
 		// must be the latest for either, it could not save a conflict.
-		return r.client.Status().Update(ctx, obj)
+		return r.client.Status().Update(ctx, s.object())
 	})
 }
 
-func (r *reconciler) setReady(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) {
+func (s *subject) setReady(out outcome, now metav1.Time) {
+	obj := s.ServiceTokenSecret
 	obj.Status.ObservedGeneration = obj.Generation
 	status := metav1.ConditionFalse
 	if out.reason == stv1.ReasonSynced {
@@ -93,13 +94,17 @@ func (r *reconciler) setReady(obj *stv1.ServiceTokenSecret, out outcome, now met
 	changed := setCondition(obj, stv1.ConditionReady, status, reason, message, now)
 	if out.keys != nil {
 		obj.Status.Secrets = out.keys
-		obj.Status.Target = targetName(obj)
+		setWritten(&obj.Status, referencesOf(obj))
 		obj.Status.SyncedGeneration = obj.Generation
 	}
 	if out.gone {
 		obj.Status.Secrets = nil
 	}
-	if changed || out.written.Changed || out.deleted {
+	if out.spread != nil {
+		counts := out.spread.counts
+		s.cluster.Status.Namespaces, s.cluster.Status.Failures = &counts, out.spread.failures
+	}
+	if changed || out.changed() {
 		obj.Status.LastSyncTime = &now
 	}
 }
@@ -192,11 +197,15 @@ func (r *reconciler) setDelay(obj *stv1.ServiceTokenSecret, out outcome, now met
 }
 
 // worthWriting says whether a reader of status would act on the difference, or new counts replace some that are an hour old.
-func worthWriting(before, obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) bool {
+func worthWriting(before, s *subject, out outcome, now metav1.Time) bool {
 	if u := before.Status.Usage; u != nil && out.token != nil && now.Sub(u.Time.Time) >= usageAge {
 		return true
 	}
-	return !equality.Semantic.DeepEqual(lasting(before.Status), lasting(obj.Status))
+	if s.cluster != nil && (!equality.Semantic.DeepEqual(before.cluster.Status.Namespaces, s.cluster.Status.Namespaces) ||
+		!equality.Semantic.DeepEqual(before.cluster.Status.Failures, s.cluster.Status.Failures)) {
+		return true
+	}
+	return !equality.Semantic.DeepEqual(lasting(before.Status), lasting(s.Status))
 }
 
 // lasting is a status without what changes all the time.
@@ -234,14 +243,6 @@ func (r *reconciler) nextLook(obj *stv1.ServiceTokenSecret, out outcome, now met
 	return next
 }
 
-func syncedMessage(obj *stv1.ServiceTokenSecret, keys int) string {
-	noun := "keys"
-	if keys == 1 {
-		noun = "key"
-	}
-	return fmt.Sprintf("Secret %s holds %d %s", targetName(obj), keys, noun)
-}
-
 func setCondition(obj *stv1.ServiceTokenSecret, kind string, status metav1.ConditionStatus, reason, message string, now metav1.Time) (changed bool) {
 	message = cut(message)
 	before := meta.FindStatusCondition(obj.Status.Conditions, kind)
@@ -254,8 +255,10 @@ func setCondition(obj *stv1.ServiceTokenSecret, kind string, status metav1.Condi
 
 // cut shortens a message to the 1,024 bytes that the API server takes for an event's; a condition could be longer, but says the
 // same.
-func cut(message string) string {
-	const longest, mark = 1024, "…"
+func cut(message string) string { return cutTo(message, 1024) }
+
+func cutTo(message string, longest int) string {
+	const mark = "…"
 	if len(message) <= longest {
 		return message
 	}
@@ -274,18 +277,6 @@ func spell(left time.Duration) string {
 	default:
 		return fmt.Sprintf("%dm", int(left.Minutes()))
 	}
-}
-
-// targetName is the name of the Secret to write.
-func targetName(obj *stv1.ServiceTokenSecret) string {
-	if obj.Spec.Target.Name != "" {
-		return obj.Spec.Target.Name
-	}
-	return obj.Name
-}
-
-func secretType(obj *stv1.ServiceTokenSecret) corev1.SecretType {
-	return corev1.SecretType(obj.Spec.Target.Type)
 }
 
 // refreshWanted says whether the user asks, by the annotation, for a fetch that has not been made yet.

@@ -8,6 +8,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -114,26 +115,7 @@ func TestAnotherTargetLeavesTheOneBefore(t *testing.T) {
 func TestAWriteThatTheAPIServerRefusesIsSaid(t *testing.T) {
 	w := newWorld(t)
 	w.synced()
-	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
-	policy.Spec.MatchConstraints = &admissionv1.MatchResources{
-		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.ns}},
-		ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-			Operations: []admissionv1.OperationType{admissionv1.Update},
-			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"secrets"}},
-		}}},
-	}
-	policy.Spec.Validations = []admissionv1.Validation{{Expression: "false"}}
-	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
-	binding.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: w.ns, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}}
-	w.Expect(w.client.Create(w.ctx, policy)).To(Succeed())
-	w.Expect(w.client.Create(w.ctx, binding)).To(Succeed())
-	t.Cleanup(func() {
-		_ = w.client.Delete(context.Background(), binding)
-		_ = w.client.Delete(context.Background(), policy)
-	})
-	w.Eventually(func() error { // until the policy acts
-		return w.client.Update(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}}, client.DryRunAll)
-	}).Should(MatchError(ContainSubstring("denied")))
+	w.refuseUpdates("", "secrets", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}})
 	w.project.Put("prod", "/shop", "A", "changed")
 	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTargetConflict))
 	w.Expect(w.message("shop")).To(ContainSubstring("the API server refused the write"))
@@ -203,4 +185,36 @@ func TestCreationPolicies(t *testing.T) {
 		w.Eventually(w.reason("second")).Should(Equal(stv1.ReasonTargetConflict))
 		w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonSynced))
 	})
+}
+
+// refuseUpdates has an admission policy refuse all updates of a kind in the test's namespace, until it is told to allow them. It waits until
+// the policy acts, which it sees by an object of that kind.
+func (w *world) refuseUpdates(group, resource string, probe client.Object) (allow func()) {
+	w.t.Helper()
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
+	policy.Spec.MatchConstraints = &admissionv1.MatchResources{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.ns}},
+		ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Update},
+			Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+		}}},
+	}
+	policy.Spec.Validations = []admissionv1.Validation{{Expression: "false"}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
+	binding.Spec = admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: w.ns, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}}
+	w.Expect(w.client.Create(w.ctx, policy)).To(Succeed())
+	w.Expect(w.client.Create(w.ctx, binding)).To(Succeed())
+	remove := func() {
+		_ = w.client.Delete(context.Background(), binding)
+		_ = w.client.Delete(context.Background(), policy)
+	}
+	w.t.Cleanup(remove)
+	update := func() error {
+		return w.client.Patch(w.ctx, probe, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"probe":"x"}}}`)), client.DryRunAll)
+	}
+	w.Eventually(update).Should(MatchError(ContainSubstring("denied")))
+	return func() {
+		remove()
+		w.Eventually(update).Should(Succeed())
+	}
 }

@@ -2,18 +2,17 @@ package controllers
 
 import (
 	"context"
-	"unique"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +25,7 @@ import (
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
+	"github.com/service-token-operator/service-token-operator/internal/rollout"
 	"github.com/service-token-operator/service-token-operator/internal/source"
 	"github.com/service-token-operator/service-token-operator/internal/target"
 	"github.com/service-token-operator/service-token-operator/internal/usage"
@@ -44,6 +44,10 @@ type Options struct {
 	Infisical infisical.Options
 	// DefaultURL is the server for objects without spec.hostURL.
 	DefaultURL string
+	// ClusterSecrets turns ClusterServiceTokenSecrets on, which needs all Namespaces. ForbiddenNamespaces are globs of those that they
+	// may neither read nor write.
+	ClusterSecrets      bool
+	ForbiddenNamespaces []string
 	// Workers is how many objects are reconciled at the same time.
 	Workers int
 	// Metrics takes the controllers' metrics; nil is nowhere.
@@ -53,50 +57,6 @@ type Options struct {
 	// Build is told in a metric.
 	Build Build
 }
-
-// CacheOptions is what the manager's cache must be made with: it keeps the objects to work on, and of ConfigMaps and of the Secrets
-// that are not managed here as much metadata as is looked at, and refuses to be asked for what nobody watches. Managed Secrets are
-// in a cache of their own; here too they would be sent and kept twice.
-func (o Options) CacheOptions() cache.Options {
-	c := o.baseCache()
-	c.ByObject = map[client.Object]cache.ByObject{
-		&stv1.ServiceTokenSecret{}: {Label: o.Selector, Transform: stripObject},
-		metadataOf("Secret"):       {Label: target.NotManaged(), Transform: stripMetadata},
-		metadataOf("ConfigMap"):    {Transform: stripMetadata},
-	}
-	return c
-}
-
-// partial says that objects may be left to other releases of the operator, which use tokens that are not seen here.
-func (o Options) partial() bool {
-	return len(o.Namespaces) > 0 || (o.Selector != nil && !o.Selector.Empty())
-}
-
-// ClientOptions is what the manager's client must be made with: an object is not looked at before the cache has seen what was last
-// written to its status, or the same would be decided, and refused as a conflict, once more.
-func ClientOptions() client.Options {
-	return client.Options{Cache: &client.CacheOptions{EnableReadYourWritesConsistency: ptr.To(true)}}
-}
-
-// baseCache is what all caches have in common.
-func (o Options) baseCache() cache.Options {
-	c := cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: cache.TransformStripManagedFields()}
-	for _, ns := range o.Namespaces {
-		if c.DefaultNamespaces == nil {
-			c.DefaultNamespaces = map[string]cache.Config{}
-		}
-		c.DefaultNamespaces[ns] = cache.Config{}
-	}
-	return c
-}
-
-// Field indexes of ServiceTokenSecrets: the Secrets and ConfigMaps that an object reads, the Secret that it writes, and the id of
-// the token that it was last seen to use.
-const (
-	indexInputs = "inputs"
-	indexTarget = "target"
-	indexToken  = "token"
-)
 
 const controllerName = "servicetokensecret"
 
@@ -126,10 +86,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		client:   mgr.GetClient(),
 		live:     live,
 		targets:  target.NewWriter(managed, live, live, digester),
+		rollouts: rollout.New(live, live),
 		recorder: mgr.GetEventRecorder("service-token-operator"),
 		counters: newCounters(),
 		clock:    clock.RealClock{},
 		heals:    flowcontrol.NewBackOff(healMin, healMax),
+	}
+	if o.ClusterSecrets {
+		r.fanout = &fanout{cache: mgr.GetCache(), managed: managed, forbidden: o.ForbiddenNamespaces}
 	}
 	// What wakes an object besides its watches: its sources, and the count of its token. The queue is there before any object is
 	// looked at, and so before anything can be told.
@@ -137,7 +101,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	wake := func(owner source.Owner) { queue.Add(reconcile.Request{NamespacedName: owner}) }
 	r.pool = source.NewPool(source.Options{Notify: wake})
 	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: live, Namespace: o.OwnNamespace, Shared: o.partial(), Changed: func(id string) {
-		for _, request := range r.find(ctx, "", indexToken, id) {
+		for _, request := range append(r.find(ctx, "", indexToken, id), r.findCluster(ctx, indexToken, id)...) {
 			wake(request.NamespacedName)
 		}
 	}})
@@ -154,14 +118,27 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return err
 		}
 		if err := o.Metrics.Register(newCollector(collector{
-			leads: mgr.Elected(), cache: mgr.GetClient(), uses: r.ledger, polls: r.pool, build: o.Build, perObject: o.PerObjectMetrics,
+			leads: mgr.Elected(), cache: mgr.GetClient(), uses: r.ledger, polls: r.pool, build: o.Build, perObject: o.PerObjectMetrics, cluster: o.ClusterSecrets,
 		})); err != nil {
 			return err
 		}
 	}
-	for index, of := range map[string]client.IndexerFunc{indexInputs: inputsOf, indexTarget: targetOf, indexToken: tokenOf} {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &stv1.ServiceTokenSecret{}, index, of); err != nil {
+	// One controller for both kinds, as one reconciler does for both what is the same for both; the namespace of a request, which a
+	// ClusterServiceTokenSecret has not, tells them apart.
+	kinds := []client.Object{&stv1.ServiceTokenSecret{}}
+	watches := r.watches(mgr.GetCache(), managed)
+	if r.fanout != nil {
+		kinds = append(kinds, &stv1.ClusterServiceTokenSecret{})
+		watches = append(watches, r.clusterWatches(mgr.GetCache())...)
+		if err := mgr.GetFieldIndexer().IndexField(ctx, metadataOf("ConfigMap"), indexOwner, ownerOf); err != nil {
 			return err
+		}
+	}
+	for _, kind := range kinds {
+		for index, of := range map[string]func(*subject) []string{indexInputs: inputsOf, indexTarget: targetIndexOf, indexToken: tokenOf} {
+			if err := mgr.GetFieldIndexer().IndexField(ctx, kind, index, indexed(of)); err != nil {
+				return err
+			}
 		}
 	}
 	controller := ctrl.NewControllerManagedBy(mgr).
@@ -173,7 +150,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			queue, r.started = q, r.clock.Now()
 			return nil
 		}))
-	for _, w := range r.watches(mgr.GetCache(), managed) {
+	for _, w := range watches {
 		// All informers are made before the caches start, which are full before any controller starts: so one that becomes the leader
 		// begins at once. Other sources wait for their caches, in steps of 100 ms.
 		informer, err := w.cache.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
@@ -194,24 +171,32 @@ type watched struct {
 }
 
 func (r *reconciler) watches(caches, managed cache.Cache) []watched {
-	secret := handler.EnqueueRequestsFromMapFunc(r.readOrWrite)
+	secret := handler.EnqueueRequestsFromMapFunc(r.namers("Secret"))
 	return []watched{
-		// The objects themselves: a new spec, or an annotation that asks for a fetch. Not their status: it is ours, and looking once
-		// more at each object that was just looked at would be half of the work of a start.
-		{caches, &stv1.ServiceTokenSecret{}, &handler.EnqueueRequestForObject{}, []predicate.Predicate{
-			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}),
-		}},
+		{caches, &stv1.ServiceTokenSecret{}, &handler.EnqueueRequestForObject{}, ownChange},
 		// The Secrets that were written: somebody may have changed or deleted one. One may also hold the token of another object.
 		{managed, &corev1.Secret{}, secret, nil},
 		// All other Secrets, by metadata: one may hold a token or a CA bundle that was rotated, or stand where one is to be written.
 		{caches, metadataOf("Secret"), secret, nil},
-		// ConfigMaps, by metadata: one may hold a CA bundle.
-		{caches, metadataOf("ConfigMap"), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, c client.Object) []reconcile.Request {
-			r.inputs.changed("ConfigMap", c)
-			return r.find(ctx, c.GetNamespace(), indexInputs, "ConfigMap/"+c.GetName())
-		}), nil},
+		// ConfigMaps, by metadata: one may hold a CA bundle or templates, or be a target.
+		{caches, metadataOf("ConfigMap"), handler.EnqueueRequestsFromMapFunc(r.namers("ConfigMap")), nil},
 	}
 }
+
+// clusterWatches are those that ClusterServiceTokenSecrets need besides.
+func (r *reconciler) clusterWatches(caches cache.Cache) []watched {
+	return []watched{
+		{caches, &stv1.ClusterServiceTokenSecret{}, &handler.EnqueueRequestForObject{}, ownChange},
+		// Namespaces, by metadata: one that is new, or has other labels, may be selected now, or not any longer.
+		{caches, metadataOf("Namespace"), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+			return r.findCluster(ctx, "", "")
+		}), []predicate.Predicate{predicate.LabelChangedPredicate{}}},
+	}
+}
+
+// ownChange is a change of an object that is worth a look: a new spec, or an annotation that asks for a fetch. Not of its status: it is
+// ours, and looking once more at each object that was just looked at would be half of the work of a start.
+var ownChange = []predicate.Predicate{predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})}
 
 // logFor names the object in each line about it, in one field: controller-runtime's own way says it three times, for every look.
 func logFor(log logr.Logger) func(*reconcile.Request) logr.Logger {
@@ -224,111 +209,47 @@ func logFor(log logr.Logger) func(*reconcile.Request) logr.Logger {
 	}
 }
 
-// readOrWrite returns the objects that read a Secret, of which there is another version now, and those that write it.
-func (r *reconciler) readOrWrite(ctx context.Context, secret client.Object) []reconcile.Request {
-	r.inputs.changed("Secret", secret)
-	readers := r.find(ctx, secret.GetNamespace(), indexInputs, "Secret/"+secret.GetName())
-	return append(readers, r.find(ctx, secret.GetNamespace(), indexTarget, secret.GetName())...)
+// namers returns the objects that read or write a Secret or ConfigMap of which there is another version now.
+func (r *reconciler) namers(kind string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		r.inputs.changed(kind, o)
+		name := kind + "/" + o.GetName()
+		requests := r.find(ctx, o.GetNamespace(), indexInputs, name)
+		requests = append(requests, r.find(ctx, o.GetNamespace(), indexTarget, name)...)
+		requests = append(requests, r.findCluster(ctx, indexInputs, o.GetNamespace()+"/"+name)...)
+		return append(requests, r.findCluster(ctx, indexTarget, name)...)
+	}
 }
 
-// find returns the objects of a namespace that name something.
+// find returns the ServiceTokenSecrets of a namespace that name something.
 func (r *reconciler) find(ctx context.Context, namespace, index, value string) []reconcile.Request {
-	var list stv1.ServiceTokenSecretList
-	if err := r.client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: value},
-		client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that name something", "index", index, "name", value)
+	return r.list(ctx, &stv1.ServiceTokenSecretList{}, client.InNamespace(namespace), client.MatchingFields{index: value})
+}
+
+// findCluster returns the ClusterServiceTokenSecrets that name something, or all where index is empty.
+func (r *reconciler) findCluster(ctx context.Context, index, value string) []reconcile.Request {
+	if r.fanout == nil {
 		return nil
 	}
-	requests := make([]reconcile.Request, len(list.Items))
-	for i := range list.Items {
-		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	var options []client.ListOption
+	if index != "" {
+		options = append(options, client.MatchingFields{index: value})
+	}
+	return r.list(ctx, &stv1.ClusterServiceTokenSecretList{}, options...)
+}
+
+func (r *reconciler) list(ctx context.Context, list client.ObjectList, options ...client.ListOption) []reconcile.Request {
+	options = append(options, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	var requests []reconcile.Request
+	err := r.client.List(ctx, list, options...)
+	if err == nil {
+		err = meta.EachListItem(list, func(item k8sruntime.Object) error {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item.(client.Object))}) //nolint:forcetypeassert // all kinds are
+			return nil
+		})
+	}
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that name something")
 	}
 	return requests
-}
-
-func inputsOf(o client.Object) []string {
-	obj := o.(*stv1.ServiceTokenSecret) //nolint:forcetypeassert // the index is of this type only
-	var names []string
-	if st := obj.Spec.Auth.ServiceToken; st != nil {
-		names = append(names, "Secret/"+st.SecretRef.Name)
-	}
-	if obj.Spec.TLS != nil {
-		names = append(names, obj.Spec.TLS.CABundleRef.Kind+"/"+obj.Spec.TLS.CABundleRef.Name)
-	}
-	return names
-}
-
-func targetOf(o client.Object) []string {
-	return []string{targetName(o.(*stv1.ServiceTokenSecret))} //nolint:forcetypeassert // the index is of this type only
-}
-
-func tokenOf(o client.Object) []string {
-	if t := o.(*stv1.ServiceTokenSecret).Status.Token; t != nil { //nolint:forcetypeassert // the index is of this type only
-		return []string{t.ID}
-	}
-	return nil
-}
-
-func metadataOf(kind string) *metav1.PartialObjectMetadata {
-	m := &metav1.PartialObjectMetadata{}
-	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
-	return m
-}
-
-// stripObject takes out of an object what is not looked at, and lets it have in common with others what most of them have: among
-// ten thousand there are few different namespaces, reasons and messages. Nothing in a cache is ever changed, and what is missing is
-// not missed by a write, as the API server takes nothing but the status from it.
-func stripObject(in any) (any, error) {
-	obj, ok := in.(*stv1.ServiceTokenSecret)
-	if !ok {
-		return in, nil // a tombstone of the informer
-	}
-	obj.ManagedFields = nil
-	delete(obj.Annotations, corev1.LastAppliedConfigAnnotation)
-	spec, status := &obj.Spec, &obj.Status
-	for _, text := range []*string{&obj.APIVersion, &obj.Kind, &obj.Namespace, &spec.HostURL, &spec.Target.Type} {
-		share(text)
-	}
-	share(&spec.KeyConflicts)
-	share(&spec.UnresolvedReferences)
-	share(&spec.Decryption)
-	share(&spec.Target.CreationPolicy)
-	share(&spec.Target.DeletionPolicy)
-	if st := spec.Auth.ServiceToken; st != nil {
-		share(&st.SecretRef.Name)
-		share(&st.SecretRef.Key)
-	}
-	for i := range spec.Sources {
-		share(&spec.Sources[i].Environment)
-	}
-	for i := range status.Conditions {
-		c := &status.Conditions[i]
-		share(&c.Type)
-		share(&c.Status)
-		share(&c.Reason)
-		if c.Type != stv1.ConditionReady { // whose message names the object's own Secret
-			share(&c.Message)
-		}
-	}
-	if status.Token != nil {
-		share(&status.Token.ID)
-		share(&status.Token.Expires)
-	}
-	if status.Usage != nil {
-		share(&status.Usage.Used)
-	}
-	return obj, nil
-}
-
-// share makes equal texts one in memory. For a text that no other object has it costs more than it saves.
-func share[T ~string](text *T) { *text = unique.Make(*text).Value() }
-
-// stripMetadata keeps of an object what is looked at: which one it is, and in which version.
-func stripMetadata(in any) (any, error) {
-	m, ok := in.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return in, nil // a tombstone of the informer
-	}
-	kept := metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}
-	return &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta, ObjectMeta: kept}, nil
 }

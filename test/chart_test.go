@@ -136,6 +136,11 @@ var combinations = map[string][]string{
 	"two namespaces":                 {`watchNamespaces=["a","b"]`},
 	"two namespaces, plain metrics":  {`watchNamespaces=["a","b"]`, `metrics.secure=false`, `rbac.aggregate=false`},
 	"its own namespace":              {`watchNamespaces=["service-token-operator-system"]`, `metrics.enabled=false`, `crds.install=false`, `rbac.aggregate=false`},
+	"restarts":                       {`rollout.enabled=true`},
+	"restarts in two namespaces":     {`rollout.enabled=true`, `watchNamespaces=["a","b"]`, `rbac.aggregate=false`},
+	"restarts, roles of its own":     {`rollout.enabled=true`, `rbac.create=false`},
+	"ConfigMaps as targets":          {`configMapTargets.enabled=true`},
+	"many namespaces from one":       {`clusterSecrets.enabled=true`, `clusterSecrets.forbiddenNamespaces=["kube-*","infra"]`},
 	"a selector":                     {`objectSelector="team in (a,b),!test"`, `fullnameOverride="team-a"`},
 	"no metrics":                     {`metrics.enabled=false`, `metrics.serviceMonitor.enabled=true`, `metrics.dashboard.enabled=true`},
 	"a certificate for metrics":      {`metrics.certificateSecret="metrics-tls"`, `metrics.port=9443`},
@@ -178,6 +183,16 @@ func TestChartGrantsNoMoreThanItsValuesNeed(t *testing.T) {
 				g.Expect(granted.Verb).NotTo(BeElementOf("escalate", "bind", "impersonate"))
 			}
 			set := strings.Join(values, " ")
+			if !strings.Contains(set, "rollout.enabled=true") {
+				g.Expect(all).NotTo(ContainElement(HaveField("Group", BeElementOf("apps", "argoproj.io"))), "other people's workloads")
+			}
+			if !strings.Contains(set, "configMapTargets.enabled=true") {
+				g.Expect(all).NotTo(ContainElement(And(HaveField("Scope", ""), HaveField("Resource", "configmaps"),
+					HaveField("Verb", BeElementOf("create", "update", "patch", "delete")))), "other people's ConfigMaps")
+			}
+			if !strings.Contains(set, "clusterSecrets.enabled=true") {
+				g.Expect(all).NotTo(ContainElement(HaveField("Resource", BeElementOf("namespaces", "clusterservicetokensecrets"))))
+			}
 			if strings.Contains(set, "watchNamespaces") && strings.Contains(set, "rbac.aggregate=false") {
 				g.Expect(everywhere(all)).To(BeEmpty())
 			}
@@ -202,6 +217,76 @@ func TestChartLimitsItselfToTheNamespacesItWatches(t *testing.T) {
 	}
 	g.Expect(slices.Compact(slices.Sorted(slices.Values(scopes)))).To(Equal([]string{"a", "b"}))
 	g.Expect(decode[appsv1.Deployment](t, manifests, "Deployment/service-token-operator").Spec.Template.Spec.Containers[0].Args).To(ContainElement("--watch-namespaces=a,b"))
+}
+
+// restarts are the permissions to restart workloads in a namespace, or everywhere.
+func restarts(scope string) (all []grant) {
+	for _, resource := range []string{"deployments", "statefulsets", "daemonsets"} {
+		all = append(all, grant{scope, "apps", resource, "", "list"}, grant{scope, "apps", resource, "", "patch"})
+	}
+	return append(all, grant{scope, "argoproj.io", "rollouts", "", "list"}, grant{scope, "argoproj.io", "rollouts", "", "patch"})
+}
+
+func TestChartAddsThePermissionToRestartWorkloadsOnlyWhereItIsAskedFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		values []string
+		added  []grant
+		kind   string // of the binding
+		scopes []string
+	}{
+		"everywhere":        {nil, restarts(""), "ClusterRoleBinding", []string{""}},
+		"in two namespaces": {[]string{`watchNamespaces=["a","b"]`}, slices.Concat(restarts("a"), restarts("b")), "RoleBinding", []string{"a", "b"}},
+		"by somebody else":  {[]string{`rbac.create=false`}, nil, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			without := chart(t, tc.values...)
+			with := chart(t, append(slices.Clone(tc.values), `rollout.enabled=true`)...)
+			g.Expect(grants(t, with)).To(ConsistOf(slices.Concat(grants(t, without), tc.added)))
+
+			const role = operatorNamespace + ":service-token-operator:rollout"
+			var scopes []string
+			for _, m := range with {
+				if m.Name != role || !strings.HasSuffix(m.Kind, "Binding") {
+					continue
+				}
+				g.Expect(m.Kind).To(Equal(tc.kind))
+				binding := decode[rbacv1.RoleBinding](t, []manifest{m}, m.String()) // a ClusterRoleBinding has the same fields
+				g.Expect(binding.RoleRef).To(Equal(rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: strings.TrimSuffix(tc.kind, "Binding"), Name: role}))
+				g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Name: "service-token-operator", Namespace: operatorNamespace}}))
+				scopes = append(scopes, m.Namespace)
+			}
+			g.Expect(scopes).To(Equal(tc.scopes))
+		})
+	}
+}
+
+func TestChartAddsTheOtherPermissionsOnlyWhereTheyAreAskedFor(t *testing.T) {
+	for value, added := range map[string][]grant{
+		`configMapTargets.enabled=true`: {
+			{"", "", "configmaps", "", "create"}, {"", "", "configmaps", "", "update"}, {"", "", "configmaps", "", "patch"}, {"", "", "configmaps", "", "delete"},
+		},
+		`clusterSecrets.enabled=true`: {
+			{"", "servicetoken.io", "clusterservicetokensecrets", "", "get"}, {"", "servicetoken.io", "clusterservicetokensecrets", "", "list"},
+			{"", "servicetoken.io", "clusterservicetokensecrets", "", "watch"}, {"", "servicetoken.io", "clusterservicetokensecrets/status", "", "update"},
+			{"", "", "namespaces", "", "get"}, {"", "", "namespaces", "", "list"}, {"", "", "namespaces", "", "watch"},
+		},
+	} {
+		t.Run(value, func(t *testing.T) {
+			NewWithT(t).Expect(grants(t, chart(t, value))).To(ConsistOf(slices.Concat(grants(t, chart(t)), added)))
+		})
+	}
+}
+
+func TestChartTurnsClusterSecretsOnByFlag(t *testing.T) {
+	g := NewWithT(t)
+	args := func(values ...string) []string {
+		return decode[appsv1.Deployment](t, chart(t, values...), "Deployment/service-token-operator").Spec.Template.Spec.Containers[0].Args
+	}
+	g.Expect(args()).NotTo(ContainElement(HavePrefix("--cluster-secrets")))
+	g.Expect(args(`clusterSecrets.enabled=true`)).To(ContainElements("--cluster-secrets", "--forbidden-namespaces=kube-system,kube-public,kube-node-lease"))
+	_, err := helm(t, "template", "x", chartFolder, "--kube-version=1.34.0", "--set-json=clusterSecrets.enabled=true", `--set-json=watchNamespaces=["a"]`)
+	g.Expect(err).To(MatchError(ContainSubstring("watchNamespaces")))
 }
 
 func TestChartKeepsItsCRDsUnlessToldOtherwise(t *testing.T) {
@@ -261,6 +346,10 @@ func TestChartRefusesValuesThatCannotBeMeant(t *testing.T) {
 		`networkPolicy.infisical.ports=[]`:       "ports",
 		`podDisruptionBudget.minAvailable=1`:     "minAvailable",
 		`extraArgs=["workers=3"]`:                "extraArgs",
+		`rollout.enabled="yes"`:                  "enabled",
+		`rollout.restart=true`:                   "restart",
+		`configMapTargets.kind="Secret"`:         "kind",
+		`clusterSecrets.forbiddenNamespaces="a"`: "forbiddenNamespaces",
 		`crds.enabled=true`:                      "enabled",
 		`infisical.requestTimeout="0s"`:          "requestTimeout",
 		`infisical.url="https://"`:               "url",

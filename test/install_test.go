@@ -101,6 +101,23 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 	t.Run("samples", func(t *testing.T) {
 		run(t, "apply", "--server-side", "--validate=strict", "-k", filepath.Join("..", "config", "samples"))
 		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "shop-all-options.yaml"))
+		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "registry.yaml"))
+	})
+
+	t.Run("docs", func(t *testing.T) {
+		pages, err := filepath.Glob("../docs/*.md")
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		howTos, err := filepath.Glob("../docs/howto/*.md")
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		run(t, "wait", "--for=condition=Established", "crd/clusterservicetokensecrets.servicetoken.io", "--timeout=30s")
+		applied := 0
+		for _, page := range slices.Concat([]string{"../README.md"}, pages, howTos) {
+			if manifests := printed(t, page); len(manifests) > 0 {
+				run(t, "apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", write(t, manifests))
+				applied += len(manifests)
+			}
+		}
+		NewWithT(t).Expect(applied).To(BeNumerically(">=", 10))
 	})
 
 	t.Run("two releases", func(t *testing.T) {
@@ -111,6 +128,28 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 		run(t, "apply", "--server-side", "--validate=strict", "--dry-run=server", "-n", operatorNamespace,
 			"-f", write(t, namespaced(render(t, "network-policy"))))
 	})
+}
+
+// foreign are the API groups of manifests in the docs that are for other people's controllers.
+var foreign = []string{"argoproj.io", "source.toolkit.fluxcd.io", "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"}
+
+// printed are the manifests in the yaml blocks of a page: those with an apiVersion, of groups that this control plane has.
+func printed(t *testing.T, page string) (manifests []manifest) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "\n```")
+		if !strings.Contains(block, "apiVersion:") {
+			continue
+		}
+		for _, m := range parse(t, block) {
+			if group, _, _ := strings.Cut(m.APIVersion, "/"); !slices.Contains(foreign, group) {
+				manifests = append(manifests, m)
+			}
+		}
+	}
+	return manifests
 }
 
 // namespaced gives manifests that config/default would move to the operator's namespace that namespace.

@@ -36,15 +36,21 @@ type manifest struct {
 
 func (m manifest) String() string { return m.Kind + "/" + m.Name }
 
-// render builds a folder of config/ with the kustomize that make passes in KUSTOMIZE.
+// render builds a folder of config/.
 func render(t *testing.T, folder string) []manifest {
+	t.Helper()
+	return build(t, filepath.Join("..", "config", folder))
+}
+
+// build builds a folder with the kustomize that make passes in KUSTOMIZE.
+func build(t *testing.T, path string) []manifest {
 	t.Helper()
 	kustomize := os.Getenv("KUSTOMIZE")
 	if kustomize == "" {
 		t.Fatal("KUSTOMIZE names no kustomize: run `make test`, or `make bin/kustomize` and set KUSTOMIZE to the absolute path of bin/kustomize")
 	}
 
-	out, err := output(exec.CommandContext(t.Context(), kustomize, "build", filepath.Join("..", "config", folder)))
+	out, err := output(exec.CommandContext(t.Context(), kustomize, "build", path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +108,7 @@ func TestDefaultInstallsEverythingTheOperatorNeeds(t *testing.T) {
 	g.Expect(got).To(ConsistOf(
 		"Namespace/service-token-operator-system",
 		"CustomResourceDefinition/servicetokensecrets.servicetoken.io",
+		"CustomResourceDefinition/clusterservicetokensecrets.servicetoken.io",
 		"Deployment/service-token-operator-controller-manager",
 		"Service/service-token-operator-controller-manager-metrics-service",
 		"ServiceAccount/service-token-operator-controller-manager",
@@ -290,6 +297,30 @@ func TestBindingsBindTheOperatorsServiceAccountToItsRoles(t *testing.T) {
 		g.Expect(manifests).To(ContainElement(HaveField("String()", role)))
 	}
 	g.Expect(decode[appsv1.Deployment](t, manifests, "Deployment/"+operatorDeployment).Spec.Template.Spec.ServiceAccountName).To(Equal(operatorDeployment))
+}
+
+// The permission to restart workloads comes with the line that config/default has commented out, and with nothing else.
+func TestRestartingWorkloadsIsAnOptionOfItsOwn(t *testing.T) {
+	g := NewWithT(t)
+	without := render(t, "default")
+	g.Expect(grants(t, without)).NotTo(ContainElement(HaveField("Group", BeElementOf("apps", "argoproj.io"))))
+
+	config := t.TempDir()
+	g.Expect(os.CopyFS(config, os.DirFS("../config"))).To(Succeed())
+	file := filepath.Join(config, "default", "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	asked := strings.Replace(string(text), "#- ../rollout", "- ../rollout", 1)
+	g.Expect(os.WriteFile(file, []byte(asked), 0o600)).To(Succeed())
+	with := build(t, filepath.Join(config, "default"))
+
+	g.Expect(with).To(HaveLen(len(without) + 2))
+	g.Expect(grants(t, with)).To(ConsistOf(slices.Concat(grants(t, without), restarts(""))))
+	const role = "service-token-operator-rollout-role"
+	g.Expect(decode[rbacv1.ClusterRole](t, with, "ClusterRole/"+role).Rules).NotTo(BeEmpty())
+	binding := decode[rbacv1.ClusterRoleBinding](t, with, "ClusterRoleBinding/service-token-operator-rollout-rolebinding")
+	g.Expect(binding.RoleRef).To(Equal(rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}))
+	g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Name: operatorDeployment, Namespace: operatorNamespace}}))
 }
 
 func TestUsersRolesAggregateIntoTheClustersOwn(t *testing.T) {

@@ -1,6 +1,6 @@
 package v1alpha1
 
-// Condition types of a ServiceTokenSecret.
+// Condition types of both kinds.
 const (
 	// ConditionReady is True while the target Secret equals what the token may read. When it is not, the reason says why,
 	// and the Secret is as it was.
@@ -12,6 +12,9 @@ const (
 	// ConditionRefreshDelayed is True while a source is read at less than half the rate that spec.refreshInterval asks for. It is
 	// absent until that happens for the first time, and where nothing is read.
 	ConditionRefreshDelayed = "RefreshDelayed"
+	// ConditionRolledOut is True while every workload that spec.rollout means was restarted after the last change of data. It is
+	// absent where nothing is to be restarted.
+	ConditionRolledOut = "RolledOut"
 )
 
 // Reasons of the condition Ready, each described in docs/troubleshooting.md.
@@ -38,17 +41,19 @@ const (
 	ReasonEnvironmentNotFound = "EnvironmentNotFound"
 	// ReasonPathNotFound: the environment has no such folder.
 	ReasonPathNotFound = "PathNotFound"
-	// ReasonSourceEmpty: a source exists and holds nothing, and spec.allowEmpty is not set.
+	// ReasonSourceEmpty: a source exists and holds nothing, or nothing of what is taken, and spec.allowEmpty is not set.
 	ReasonSourceEmpty = "SourceEmpty"
 	// ReasonDecryptionFailed: a field does not open, or the project cannot be decrypted the way spec.decryption asks for.
 	ReasonDecryptionFailed = "DecryptionFailed"
-	// ReasonReferenceUnresolved: a ${…} in a value leads nowhere, in a circle, or out of the token's scopes.
+	// ReasonReferenceUnresolved: a ${…} in a value leads nowhere, in a circle, or out of the token's scopes; or spec.data or a target's
+	// keys name what is not there.
 	ReasonReferenceUnresolved = "ReferenceUnresolved"
 	// ReasonKeyInvalid: a secret's name is no valid key of a Kubernetes Secret.
 	ReasonKeyInvalid = "KeyInvalid"
-	// ReasonKeyConflict: sources hold the same key with different values, and spec.keyConflicts is Error.
+	// ReasonKeyConflict: sources hold the same key with different values, and spec.keyConflicts is Error; or two names became one key.
 	ReasonKeyConflict = "KeyConflict"
-	// ReasonTemplateFailed: the data does not make the Secret that the object describes.
+	// ReasonTemplateFailed: the data does not make the Secret that the object describes: a template or expression fails or is not
+	// there, or the Secret's type wants other keys.
 	ReasonTemplateFailed = "TemplateFailed"
 	// ReasonTargetConflict: the target Secret is not ours to write, cannot be changed, or the API server refuses the write.
 	ReasonTargetConflict = "TargetConflict"
@@ -56,6 +61,8 @@ const (
 	ReasonTargetTooLarge = "TargetTooLarge"
 	// ReasonHostNotAllowed: the operator's flags do not allow spec.hostURL.
 	ReasonHostNotAllowed = "HostNotAllowed"
+	// ReasonNamespaceForbidden: the operator's flags do not allow spec.namespace of a ClusterServiceTokenSecret.
+	ReasonNamespaceForbidden = "NamespaceForbidden"
 	// ReasonRateLimited: the server's rate limit holds the next read back.
 	ReasonRateLimited = "RateLimited"
 	// ReasonBackendUnavailable: the server cannot be reached or fails.
@@ -86,6 +93,14 @@ const (
 	ReasonPollsOnTime = "PollsOnTime"
 )
 
+// Reasons of the condition RolledOut, and of the event that tells of its turning False.
+const (
+	// ReasonRolloutDone: nothing is left to restart.
+	ReasonRolloutDone = "RolloutDone"
+	// ReasonRolloutFailed: a workload could not be restarted, or not even be looked for.
+	ReasonRolloutFailed = "RolloutFailed"
+)
+
 // Reasons of events that are no transition of a condition.
 const (
 	// ReasonHealed: somebody else's change of the target Secret was undone.
@@ -96,6 +111,8 @@ const (
 	ReasonTokenRotated = "TokenRotated"
 	// ReasonTargetLeft: spec.target.name is another now; the Secret of the old name stays as it was.
 	ReasonTargetLeft = "TargetLeft"
+	// ReasonRestarted: workloads were restarted, as spec.rollout asks for.
+	ReasonRestarted = "Restarted"
 	// ReasonTargetDeleted: the target Secret was deleted, as spec.target.deletionPolicy asks for.
 	ReasonTargetDeleted = "TargetDeleted"
 )

@@ -15,7 +15,7 @@ var GroupVersion = schema.GroupVersion{Group: "servicetoken.io", Version: "v1alp
 
 // AddToScheme registers the types of this package.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &ServiceTokenSecret{}, &ServiceTokenSecretList{})
+	scheme.AddKnownTypes(GroupVersion, &ServiceTokenSecret{}, &ServiceTokenSecretList{}, &ClusterServiceTokenSecret{}, &ClusterServiceTokenSecretList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

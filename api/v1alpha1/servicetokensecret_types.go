@@ -18,7 +18,8 @@ import (
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expires`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
-// +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || self.spec.auth.serviceToken.secretRef.name != (has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)",message="the target Secret must not be the Secret that holds the token: set spec.target.name to another name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || has(self.spec.targets) || (has(self.spec.target) && has(self.spec.target.kind) && self.spec.target.kind == 'ConfigMap') || self.spec.auth.serviceToken.secretRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)",message="the target Secret must not be the Secret that holds the token: set spec.target.name to another name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || !has(self.spec.targets) || self.spec.targets.all(t, t.name != self.spec.auth.serviceToken.secretRef.name || (has(t.kind) && t.kind == 'ConfigMap'))",message="no target may be the Secret that holds the token"
 type ServiceTokenSecret struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -44,6 +45,8 @@ type ServiceTokenSecretList struct {
 }
 
 // ServiceTokenSecretSpec says what to read, and where to write it.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.target) && has(self.targets))",message="set target or targets, not both"
 type ServiceTokenSecretSpec struct {
 	// How to authenticate at Infisical: exactly one method.
 	// +required
@@ -61,13 +64,23 @@ type ServiceTokenSecretSpec struct {
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
 
-	// The places to read, in order. May be left out when the token has one scope
-	// without a glob: that scope is read then.
+	// The places to read, in order, and what is taken of each. May be left out
+	// when the token has one scope without a glob: that scope is read then, unless
+	// data names what is wanted.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
-	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.environment == b.environment && a.path == b.path))",message="sources are unique by environment and path"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, has(a.tags) || has(a.include) || has(a.exclude) || has(a.rename) || self.exists_one(b, a.environment == b.environment && a.path == b.path && !(has(b.tags) || has(b.include) || has(b.exclude) || has(b.rename))))",message="sources that are taken whole are unique by environment and path"
 	Sources []Source `json:"sources,omitempty"`
+
+	// Single secrets by name, each under a key of its own. They win over sources.
+	// Without sources, they are all that is read.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=200
+	Data []DataEntry `json:"data,omitempty"`
 
 	// What to do when sources hold the same key with different values. Override:
 	// the later source wins; within a recursive source the folder nearest to its
@@ -83,6 +96,13 @@ type ServiceTokenSecretSpec struct {
 	// +kubebuilder:default=Error
 	UnresolvedReferences UnresolvedReferences `json:"unresolvedReferences,omitempty"`
 
+	// What to do with a name that cannot be a key of a Secret, which may have
+	// letters, digits, -, _ and . only. Error: nothing is written. Skip: it is left
+	// out. Replace: what is not allowed becomes _.
+	// +optional
+	// +kubebuilder:default=Error
+	InvalidKeys InvalidKeys `json:"invalidKeys,omitempty"`
+
 	// Who decrypts. Auto: the operator, where the project is of version 1 or 2 and
 	// the token has its key part; otherwise the server. Client: the operator or
 	// nobody. Server: the server.
@@ -90,13 +110,28 @@ type ServiceTokenSecretSpec struct {
 	// +kubebuilder:default=Auto
 	Decryption Decryption `json:"decryption,omitempty"`
 
-	// The Kubernetes Secret to write.
+	// The Secret to write; by default one of the object's own name, with all that
+	// was read.
 	// +optional
-	// +kubebuilder:default={}
 	Target Target `json:"target,omitzero"`
 
-	// Whether sources may exist and hold nothing. When false, a single empty
-	// source leaves the target as it was, and the reason is SourceEmpty.
+	// Several Secrets to write, or ConfigMaps, in place of target: each for itself,
+	// so that one which cannot be written does not hold up the others.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:XValidation:rule="self.all(t, has(t.name))",message="each of targets has a name"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.name) || self.exists_one(b, has(b.name) && a.name == b.name && (has(a.kind) ? a.kind : 'Secret') == (has(b.kind) ? b.kind : 'Secret')))",message="targets are unique by kind and name"
+	Targets []Target `json:"targets,omitempty"`
+
+	// Which workloads to restart when the data of a target has changed.
+	// +optional
+	Rollout *Rollout `json:"rollout,omitempty"`
+
+	// Whether sources may exist and hold nothing, or nothing of what is taken. When
+	// false, a single such source leaves the target as it was, and the reason is
+	// SourceEmpty.
 	// +optional
 	AllowEmpty bool `json:"allowEmpty,omitempty"`
 
@@ -180,71 +215,6 @@ type CABundleRef struct {
 	Key string `json:"key,omitempty"`
 }
 
-// Source is one place to read.
-type Source struct {
-	// Slug of the environment, such as prod.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	Environment string `json:"environment"`
-
-	// Path of the folder, starting with /.
-	// +optional
-	// +kubebuilder:default=/
-	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="self.startsWith('/')",message="path starts with /"
-	Path string `json:"path,omitempty"`
-
-	// Whether to read the folders below as well.
-	// +optional
-	Recursive bool `json:"recursive,omitempty"`
-}
-
-// Target is the Kubernetes Secret to write, in the object's own namespace.
-type Target struct {
-	// Name of the Secret. Default: the object's own name. Another name makes
-	// another Secret; the one of the old name stays as it was, and with
-	// creationPolicy Owner goes with the object.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="name is a valid name of a Secret: lower-case letters, digits, - and ."
-	Name string `json:"name,omitempty"`
-
-	// Type of the Secret. It cannot be changed once the Secret exists.
-	// +optional
-	// +kubebuilder:default=Opaque
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	Type string `json:"type,omitempty"`
-
-	// Labels that the Secret carries in addition to the operator's own.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="!('app.kubernetes.io/managed-by' in self)",message="app.kubernetes.io/managed-by is set by the operator"
-	Labels map[string]string `json:"labels,omitempty"`
-
-	// Annotations that the Secret carries in addition to the operator's own.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('servicetoken.io/'))",message="annotations of servicetoken.io/ are set by the operator"
-	Annotations map[string]string `json:"annotations,omitempty"`
-
-	// Who the Secret belongs to. Owner: to this object; it is garbage-collected
-	// with it. Orphan: made by this object, and stays when the object goes. Merge:
-	// to somebody else; only the keys read here are set and removed in it.
-	// +optional
-	// +kubebuilder:default=Owner
-	CreationPolicy CreationPolicy `json:"creationPolicy,omitempty"`
-
-	// What happens to the Secret when every source, having been there, is
-	// confirmed gone: its environment or folder answers not found, not merely
-	// empty. Retain: it stays as it was. Delete: it is deleted (Merge: the keys
-	// set here are removed).
-	// +optional
-	// +kubebuilder:default=Retain
-	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
-}
-
 // Rotation says when to ask for a new token.
 type Rotation struct {
 	// How many requests may be made with one token. Default 2^32, the limit of
@@ -270,63 +240,28 @@ type Rotation struct {
 	WarnBeforeExpiry metav1.Duration `json:"warnBeforeExpiry,omitzero"`
 }
 
-// KeyConflicts is what to do when sources hold the same key.
-// +kubebuilder:validation:Enum=Override;Error
-type KeyConflicts string
-
-// UnresolvedReferences is what to do with a reference that leads nowhere.
-// +kubebuilder:validation:Enum=Error;Keep;Empty
-type UnresolvedReferences string
-
-// Decryption is who decrypts.
-// +kubebuilder:validation:Enum=Auto;Client;Server
-type Decryption string
-
-// CreationPolicy is who the target Secret belongs to.
-// +kubebuilder:validation:Enum=Owner;Orphan;Merge
-type CreationPolicy string
-
-// DeletionPolicy is what happens to the target Secret when its sources are
-// gone.
-// +kubebuilder:validation:Enum=Retain;Delete
-type DeletionPolicy string
-
-// The values of the types above.
-const (
-	KeyConflictsOverride KeyConflicts = "Override"
-	KeyConflictsError    KeyConflicts = "Error"
-
-	UnresolvedError UnresolvedReferences = "Error"
-	UnresolvedKeep  UnresolvedReferences = "Keep"
-	UnresolvedEmpty UnresolvedReferences = "Empty"
-
-	DecryptionAuto   Decryption = "Auto"
-	DecryptionClient Decryption = "Client"
-	DecryptionServer Decryption = "Server"
-
-	CreationPolicyOwner  CreationPolicy = "Owner"
-	CreationPolicyOrphan CreationPolicy = "Orphan"
-	CreationPolicyMerge  CreationPolicy = "Merge"
-
-	DeletionPolicyRetain DeletionPolicy = "Retain"
-	DeletionPolicyDelete DeletionPolicy = "Delete"
-)
-
 // ServiceTokenSecretStatus is what the operator last saw and did.
 type ServiceTokenSecretStatus struct {
 	// Generation of the spec that this status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Ready, RotationDue, TokenExpiring and, once reads were late, RefreshDelayed.
+	// Ready, RotationDue, TokenExpiring; RefreshDelayed once reads were late, and
+	// RolledOut where spec.rollout restarts workloads.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Name of the Secret last written.
+	// Name of the Secret last written; the first one where spec.targets has
+	// several.
 	// +optional
 	Target string `json:"target,omitempty"`
+
+	// What was last written, unless it is a single Secret.
+	// +optional
+	// +listType=atomic
+	Targets []TargetReference `json:"targets,omitempty"`
 
 	// Generation of the spec for which the Secret was last right. With
 	// target.deletionPolicy Delete, only sources of this spec can be gone: others
@@ -334,7 +269,8 @@ type ServiceTokenSecretStatus struct {
 	// +optional
 	SyncedGeneration int64 `json:"syncedGeneration,omitempty"`
 
-	// Number of keys that the operator keeps in the target Secret.
+	// Number of keys that the operator keeps in the target, or in all targets
+	// together.
 	// +optional
 	Secrets *int32 `json:"secrets,omitempty"`
 

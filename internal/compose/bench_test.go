@@ -25,7 +25,7 @@ func layers(values, valueBytes int) Input {
 			f.Secrets = append(f.Secrets, secrets(fmt.Sprintf("V_%d_%d=%s", level, i, value.String()))...)
 		}
 	}
-	return Input{Sources: []Folder{f}, MaxBytes: 1 << 30}
+	return Input{Sources: []Source{f}, MaxBytes: 1 << 30}
 }
 
 // sizes are the cases of BenchmarkExpand and BenchmarkCopy: ever more values, then ever longer ones.
@@ -106,13 +106,21 @@ func composed(b *testing.B, in Input) map[string][]byte {
 	return out.Data
 }
 
-// BenchmarkPlain is what most Secrets are: no reference at all.
-func BenchmarkPlain(b *testing.B) {
-	f := source("dev:/")
+// BenchmarkPlain is what most Secrets are: no reference at all, and all of the folder.
+func BenchmarkPlain(b *testing.B) { benchmarkPlain(b, Selection{}) }
+
+// BenchmarkSelection takes the same secrets one by one, and renames them.
+func BenchmarkSelection(b *testing.B) {
+	benchmarkPlain(b, Selection{Include: globs("KEY_*"), Exclude: globs("*_OLD"), Rename: []Renaming{Prefix("APP_"), must(Case("Snake"))}})
+}
+
+func benchmarkPlain(b *testing.B, selection Selection) {
+	b.Helper()
+	f := source("dev:/").taking(selection)
 	for i := range 1000 {
 		f.Secrets = append(f.Secrets, secrets(fmt.Sprintf("KEY_%d=%s", i, strings.Repeat("x", 64)))...)
 	}
-	in := Input{Sources: []Folder{f}}
+	in := Input{Sources: []Source{f}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Compose(in); err != nil {

@@ -1,6 +1,7 @@
 // Package compose turns fetched secrets into the data of a Kubernetes Secret: which secret wins where a name occurs more
-// than once, and what the references in the values stand for. It is pure: it fetches nothing, remembers nothing between
-// calls, and never changes what it was given. It either returns everything or a typed error that holds names, never values.
+// than once, which ones are taken and as which keys, and what the references in the values stand for. It is pure: it fetches
+// nothing, remembers nothing between calls, and never changes what it was given. It either returns everything or a typed
+// error that holds names, never values.
 //
 // The rules come from the server (precedence of imports, order of a folder's secrets) where it has any, and are the
 // operator's own for what the server leaves to its clients (recursive reads, several sources, references).
@@ -10,6 +11,15 @@
 // A folder's own secret beats what the folder imports, a later import beats an earlier one, and within one folder or
 // import entry the first in the server's order counts. In a recursive read the folder nearest to the one that was read
 // wins, among equally near ones the path that sorts first. Between sources the later one wins.
+//
+// # Selection
+//
+// Precedence within a folder comes first; then a selection says which of the winners are taken, and as which keys. So it
+// decides whether a secret is there, and never which value it has: an own secret without the tag still hides an import of its
+// name, a folder still hides what lies below it, and then neither of the two is taken. Imported secrets need no tag.
+//
+// Between sources the keys count, not the names, and what is left out counts nowhere. Two names of one source never become
+// one key. Of a name longer than 1 KiB, four times as long as a key may be, patterns and renamings see the beginning.
 //
 // # References
 //
@@ -33,12 +43,12 @@
 // With a location it looks in that folder, own secrets first, then its imports. A folder that the sources hold is not looked
 // up. A recursive source holds the folder that was read, and every folder in which it has secrets.
 //
-// Only the secrets that win, and those they lead to, need their references: what is overridden may hold broken ones.
+// References know no selection: they find whole folders, under the names that secrets have there. Only the secrets that become
+// keys, and those they lead to, need their references: what is overridden or left out may hold broken ones.
 package compose
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -67,8 +77,9 @@ func (l Location) String() string { return l.Environment + ":" + l.Path }
 // Secret is one secret as it was fetched and decrypted.
 type Secret struct {
 	Name  string
-	Value []byte // never changed here; the output may share it
-	Path  string // the folder it lies in; counts in a recursive read only, where empty means the folder that was read
+	Value []byte   // never changed here; the output may share it
+	Path  string   // the folder it lies in; counts in a recursive read only, where empty means the folder that was read
+	Tags  []string // slugs; an imported secret has none
 }
 
 // Import is what a folder imports from another one. An entry holds the whole imported folder, with what that one imports
@@ -86,7 +97,7 @@ type Folder struct {
 	Imports   []Import // by position: later ones win over earlier ones
 }
 
-// KeyConflicts says what happens to a name that sources, or folders of a recursive read, have with different values.
+// KeyConflicts says what happens to a key that sources, or folders of a recursive read, have with different values.
 type KeyConflicts string
 
 // The values of KeyConflicts. Any other means the default.
@@ -108,8 +119,9 @@ const (
 
 // Input is everything that Compose looks at. Limits that are not positive stand for the defaults.
 type Input struct {
-	// Sources are the folders whose secrets become the data. Later ones win over earlier ones.
-	Sources []Folder
+	// Sources are the folders whose secrets become the data. Later ones win over earlier ones. A folder may be there several
+	// times, with a selection each.
+	Sources []Source
 	// Lookup returns a folder, read without recursion, that a reference leads to and that Sources do not hold. It answers
 	// ErrPending for a folder that it knows but has not fetched. Any other error (out of scope, missing environment, …) makes
 	// the references to the folder unresolved, and its text appears in the ReferenceError. It is asked at most once per
@@ -118,6 +130,8 @@ type Input struct {
 
 	KeyConflicts KeyConflicts
 	Unresolved   Unresolved
+	InvalidKeys  InvalidKeys
+	AllowEmpty   bool // otherwise a source of whose secrets none is taken is a *NothingTakenError
 
 	MaxSources int // folders that references lead to, besides the sources
 	MaxDepth   int // nesting of references
@@ -131,55 +145,54 @@ type Output struct {
 	// Locations are the folders that Lookup was asked for, sorted. They are filled with every error too: the caller keeps
 	// them fetched, so that a reference which is broken today heals when the folder changes.
 	Locations []Location
+	// Skipped are the keys that InvalidKeysSkip left out, sorted. They are filled with every error too.
+	Skipped []string
 }
 
 // Compose makes the data of a Secret by the rules of the package. The result depends on the input alone. The error is the
 // first of these that applies: *PendingError while Lookup still owes folders (nothing else is final then: call again),
-// *KeyError, *ReferenceError, *TooLargeError, *ConflictError.
+// *NothingTakenError about the first such source, *MissingError, *KeyError, *ConflictError about different names of one source,
+// *ReferenceError, *TooLargeError, *ConflictError about different values.
 func Compose(in Input) (Output, error) {
 	in.setDefaults()
-	sources := make([]*folder, len(in.Sources))
-	for i := range in.Sources {
-		sources[i] = &folder{Folder: &in.Sources[i]}
-	}
-	chosen, hidden := choose(sources)
-	keys := slices.Sorted(maps.Keys(chosen))
+	folders := fold(in.Sources)
+	c := choose(&in, folders)
 
-	x := &expansion{in: &in, sources: sources}
-	for _, key := range keys {
-		x.add(chosen[key])
+	x := &expansion{in: &in, sources: folders}
+	for _, key := range c.keys {
+		x.add(c.chosen[key])
 	}
 	x.discover()
 	if in.KeyConflicts == KeyConflictsError {
 		// Only to compare them: what is broken in them is nobody's problem.
 		x.quiet = true
-		slices.SortStableFunc(hidden, func(a, b hiddenPick) int { return strings.Compare(a.key, b.key) })
-		for _, h := range hidden {
+		slices.SortStableFunc(c.hidden, func(a, b hiddenPick) int { return strings.Compare(a.key, b.key) })
+		for _, h := range c.hidden {
 			x.add(h.pick)
 		}
 		x.discover()
 	}
 
-	out := Output{Locations: sortLocations(x.asked)}
+	out := Output{Locations: sortLocations(x.asked), Skipped: c.skipped}
 	if len(x.pending) > 0 {
 		return out, &PendingError{Locations: sortLocations(x.pending)}
 	}
-	if err := checkKeys(keys); err != nil {
+	if err := c.check(); err != nil {
 		return out, err
 	}
 	x.settle()
 	if len(x.broken) > 0 {
 		return out, newReferenceError(x.broken)
 	}
-	if err := checkSize(keys, chosen, in.MaxBytes); err != nil {
+	if err := c.checkSize(in.MaxBytes); err != nil {
 		return out, err
 	}
-	data := make(map[string][]byte, len(keys))
-	for _, key := range keys {
-		data[key] = x.text(chosen[key])
+	data := make(map[string][]byte, len(c.keys))
+	for _, key := range c.keys {
+		data[key] = x.text(c.chosen[key])
 	}
 	if in.KeyConflicts == KeyConflictsError {
-		if err := x.conflicts(data, chosen, hidden); err != nil {
+		if err := x.conflicts(data, &c); err != nil {
 			return out, err
 		}
 	}
@@ -201,20 +214,20 @@ func (in *Input) setDefaults() {
 }
 
 // checkSize adds up before anything is expanded, so that a value of a terabyte costs nothing.
-func checkSize(keys []string, chosen map[string]pick, limit int) error {
+func (c *choice) checkSize(limit int) error {
 	total := 0
-	for _, key := range keys {
-		total = add(total, chosen[key].size())
+	for _, key := range c.keys {
+		total = add(total, c.chosen[key].size())
 	}
 	if total <= limit {
 		return nil
 	}
-	largest := slices.Clone(keys)
-	slices.SortStableFunc(largest, func(a, b string) int { return chosen[b].size() - chosen[a].size() })
+	largest := slices.Clone(c.keys)
+	slices.SortStableFunc(largest, func(a, b string) int { return c.chosen[b].size() - c.chosen[a].size() })
 	rest, n := 0, len(largest)
-	for n > 1 && add(rest, chosen[largest[n-1]].size()) <= limit {
+	for n > 1 && add(rest, c.chosen[largest[n-1]].size()) <= limit {
 		n--
-		rest += chosen[largest[n]].size()
+		rest += c.chosen[largest[n]].size()
 	}
 	return &TooLargeError{Bytes: total, Limit: limit, Keys: largest[:n]}
 }

@@ -31,19 +31,19 @@ func at(location string) Location {
 	return Location{environment, path}
 }
 
-func source(location string, lines ...string) Folder {
-	return Folder{Location: at(location), Secrets: secrets(lines...)}
+func source(location string, lines ...string) Source {
+	return Source{Folder: Folder{Location: at(location), Secrets: secrets(lines...)}}
 }
 
-func recursive(location string, lines ...string) Folder {
-	f := source(location, lines...)
-	f.Recursive = true
-	return f
+func recursive(location string, lines ...string) Source {
+	s := source(location, lines...)
+	s.Recursive = true
+	return s
 }
 
-func (f Folder) with(imports ...Import) Folder {
-	f.Imports = imports
-	return f
+func (s Source) with(imports ...Import) Source {
+	s.Imports = imports
+	return s
 }
 
 func entry(location string, lines ...string) Import {
@@ -51,11 +51,11 @@ func entry(location string, lines ...string) Import {
 }
 
 // lookup serves folders by their location; what is not there is unknown.
-func lookup(folders ...Folder) func(Location) (Folder, error) {
+func lookup(sources ...Source) func(Location) (Folder, error) {
 	return func(l Location) (Folder, error) {
-		for _, f := range folders {
-			if f.Location == l {
-				return f, nil
+		for _, s := range sources {
+			if s.Location == l {
+				return s.Folder, nil
 			}
 		}
 		return Folder{}, errors.New("no such folder")
@@ -72,44 +72,44 @@ func text(data map[string][]byte) map[string]string {
 
 func TestPrecedence(t *testing.T) {
 	for name, test := range map[string]struct {
-		sources []Folder
+		sources []Source
 		want    map[string]string
 	}{
 		"no source": {nil, map[string]string{}},
 		"own beats import": {
-			[]Folder{source("dev:/", "A=own").with(entry("x:/", "A=import", "B=import"))},
+			[]Source{source("dev:/", "A=own").with(entry("x:/", "A=import", "B=import"))},
 			map[string]string{"A": "own", "B": "import"},
 		},
 		"later import beats earlier": {
-			[]Folder{source("dev:/").with(entry("x:/", "A=1", "B=1"), entry("y:/", "A=2"))},
+			[]Source{source("dev:/").with(entry("x:/", "A=1", "B=1"), entry("y:/", "A=2"))},
 			map[string]string{"A": "2", "B": "1"},
 		},
 		"first of an import entry wins": {
-			[]Folder{source("dev:/").with(entry("x:/", "A=first", "A=nested"))},
+			[]Source{source("dev:/").with(entry("x:/", "A=first", "A=nested"))},
 			map[string]string{"A": "first"},
 		},
 		"first own wins": {
-			[]Folder{source("dev:/", "A=first", "A=second")},
+			[]Source{source("dev:/", "A=first", "A=second")},
 			map[string]string{"A": "first"},
 		},
 		"recursive: nearest folder wins, whatever the order": {
-			[]Folder{recursive("dev:/a", "/a/b/c A=deep", "/a/b A=near", "/a/b/c B=deep", "/a B=here", "/a/x/y A=deep")},
+			[]Source{recursive("dev:/a", "/a/b/c A=deep", "/a/b A=near", "/a/b/c B=deep", "/a B=here", "/a/x/y A=deep")},
 			map[string]string{"A": "near", "B": "here"},
 		},
 		"recursive: among equally near ones the first path wins": {
-			[]Folder{recursive("dev:/", "/b A=b", "/a A=a", "/c A=c", "/a A=again")},
+			[]Source{recursive("dev:/", "/b A=b", "/a A=a", "/c A=c", "/a A=again")},
 			map[string]string{"A": "a"},
 		},
 		"recursive: no path means the folder that was read": {
-			[]Folder{recursive("dev:/a", "/a/b A=below", "A=here")},
+			[]Source{recursive("dev:/a", "/a/b A=below", "A=here")},
 			map[string]string{"A": "here"},
 		},
 		"recursive: own from below beats import": {
-			[]Folder{recursive("dev:/", "/a/b A=below").with(entry("x:/", "A=import"))},
+			[]Source{recursive("dev:/", "/a/b A=below").with(entry("x:/", "A=import"))},
 			map[string]string{"A": "below"},
 		},
 		"later source wins, with its imports too": {
-			[]Folder{source("dev:/a", "A=1", "B=1", "C=1"), source("dev:/b", "B=2").with(entry("x:/", "C=3"))},
+			[]Source{source("dev:/a", "A=1", "B=1", "C=1"), source("dev:/b", "B=2").with(entry("x:/", "C=3"))},
 			map[string]string{"A": "1", "B": "2", "C": "3"},
 		},
 	} {
@@ -127,52 +127,52 @@ func TestPrecedence(t *testing.T) {
 
 func TestKeyConflictsError(t *testing.T) {
 	for name, test := range map[string]struct {
-		sources []Folder
+		sources []Source
 		lookup  func(Location) (Folder, error)
 		want    []Conflict
 	}{
 		"own overriding imports is normal": {
-			sources: []Folder{source("dev:/", "A=own").with(entry("x:/", "A=1"), entry("y:/", "A=2"))},
+			sources: []Source{source("dev:/", "A=own").with(entry("x:/", "A=1"), entry("y:/", "A=2"))},
 		},
 		"twice in a folder": {
-			sources: []Folder{source("dev:/", "A=1", "A=2")},
-			want:    []Conflict{{"A", at("dev:/"), at("dev:/")}},
+			sources: []Source{source("dev:/", "A=1", "A=2")},
+			want:    []Conflict{{"A", at("dev:/"), at("dev:/"), "A", "A"}},
 		},
-		"twice in a folder, equal":      {sources: []Folder{source("dev:/", "A=1", "A=1")}},
-		"recursive, equal":              {sources: []Folder{recursive("dev:/", "/a A=1", "/b A=1")}},
-		"two sources, equal":            {sources: []Folder{source("dev:/", "A=1"), source("dev:/a", "A=1")}},
-		"equal once expanded":           {sources: []Folder{source("dev:/", "A=<${B}>", "B=1"), source("dev:/a", "A=<1>")}},
-		"equal once expanded, reversed": {sources: []Folder{source("dev:/a", "A=<1>"), source("dev:/", "A=<${B}>", "B=1")}},
-		"equal once expanded, one after another": {sources: []Folder{
+		"twice in a folder, equal":      {sources: []Source{source("dev:/", "A=1", "A=1")}},
+		"recursive, equal":              {sources: []Source{recursive("dev:/", "/a A=1", "/b A=1")}},
+		"two sources, equal":            {sources: []Source{source("dev:/", "A=1"), source("dev:/a", "A=1")}},
+		"equal once expanded":           {sources: []Source{source("dev:/", "A=<${B}>", "B=1"), source("dev:/a", "A=<1>")}},
+		"equal once expanded, reversed": {sources: []Source{source("dev:/a", "A=<1>"), source("dev:/", "A=<${B}>", "B=1")}},
+		"equal once expanded, one after another": {sources: []Source{
 			source("dev:/", "A=${X}z", "B=qqq${X}", "X=${Y}", "Y=1"), source("dev:/a", "A=1z", "B=qqq1", "X=1"),
 		}},
-		"equal text in two contexts":     {sources: []Folder{source("dev:/", "A=${B}", "B=1"), source("dev:/a", "A=${B}", "B=1")}},
-		"the same folder by two sources": {sources: []Folder{recursive("dev:/", "/a A=1"), source("dev:/a", "A=1")}},
+		"equal text in two contexts":     {sources: []Source{source("dev:/", "A=${B}", "B=1"), source("dev:/a", "A=${B}", "B=1")}},
+		"the same folder by two sources": {sources: []Source{recursive("dev:/", "/a A=1"), source("dev:/a", "A=1")}},
 		"recursive": {
-			sources: []Folder{recursive("dev:/", "/b A=1", "/a A=2")},
-			want:    []Conflict{{"A", at("dev:/a"), at("dev:/b")}},
+			sources: []Source{recursive("dev:/", "/b A=1", "/a A=2")},
+			want:    []Conflict{{"A", at("dev:/a"), at("dev:/b"), "A", "A"}},
 		},
 		"two sources, sorted, once per key": {
-			sources: []Folder{source("dev:/", "B=1", "A=1"), source("dev:/a", "A=2", "B=2"), source("dev:/b", "B=3")},
-			want:    []Conflict{{"A", at("dev:/a"), at("dev:/")}, {"B", at("dev:/b"), at("dev:/")}},
+			sources: []Source{source("dev:/", "B=1", "A=1"), source("dev:/a", "A=2", "B=2"), source("dev:/b", "B=3")},
+			want:    []Conflict{{"A", at("dev:/a"), at("dev:/"), "A", "A"}, {"B", at("dev:/b"), at("dev:/"), "B", "B"}},
 		},
 		"an import counts as its folder's": {
-			sources: []Folder{source("dev:/", "A=1"), source("dev:/a").with(entry("x:/", "A=2"))},
-			want:    []Conflict{{"A", at("dev:/a"), at("dev:/")}},
+			sources: []Source{source("dev:/", "A=1"), source("dev:/a").with(entry("x:/", "A=2"))},
+			want:    []Conflict{{"A", at("dev:/a"), at("dev:/"), "A", "A"}},
 		},
 		"what lost within its source is not compared": {
-			sources: []Folder{source("dev:/", "A=1").with(entry("x:/", "A=2")), source("dev:/a", "A=1")},
+			sources: []Source{source("dev:/", "A=1").with(entry("x:/", "A=2")), source("dev:/a", "A=1")},
 		},
 		"equal text that expands differently": {
-			sources: []Folder{source("dev:/", "A=${B}", "B=1"), source("dev:/a", "A=${B}").with(entry("x:/", "B=2"))},
-			want:    []Conflict{{"A", at("dev:/a"), at("dev:/")}, {"B", at("dev:/a"), at("dev:/")}},
+			sources: []Source{source("dev:/", "A=${B}", "B=1"), source("dev:/a", "A=${B}").with(entry("x:/", "B=2"))},
+			want:    []Conflict{{"A", at("dev:/a"), at("dev:/"), "A", "A"}, {"B", at("dev:/a"), at("dev:/"), "B", "B"}},
 		},
 		"a broken reference in the one that loses is a difference": {
-			sources: []Folder{source("dev:/", "A=${NOPE}"), source("dev:/a", "A=1234567")},
-			want:    []Conflict{{"A", at("dev:/a"), at("dev:/")}},
+			sources: []Source{source("dev:/", "A=${NOPE}"), source("dev:/a", "A=1234567")},
+			want:    []Conflict{{"A", at("dev:/a"), at("dev:/"), "A", "A"}},
 		},
 		"the one that loses may need a lookup": {
-			sources: []Folder{source("dev:/", "A=${prod.B}"), source("dev:/a", "A=1")},
+			sources: []Source{source("dev:/", "A=${prod.B}"), source("dev:/a", "A=1")},
 			lookup:  lookup(source("prod:/", "B=${C}", "C=1")),
 		},
 	} {
@@ -227,14 +227,14 @@ func TestProject(t *testing.T) {
 	replica := list(dev["/db/replica"], "/db/replica")
 	db := Import{at("dev:/db"), append(list(dev["/db"], "/db"), replica...)}
 	prodDB := Import{at("prod:/db"), list(project.ImportedPlaintext["prod:/db"], "/db")}
-	root := Folder{Location: at("dev:/"), Secrets: list(dev["/"], "/"), Imports: []Import{prodDB, db}}
+	root := Source{Folder: Folder{Location: at("dev:/"), Secrets: list(dev["/"], "/"), Imports: []Import{prodDB, db}}}
 	read := lookup(
-		Folder{Location: at("prod:/db"), Secrets: prodDB.Secrets},
-		Folder{Location: at("dev:/db/replica"), Secrets: replica},
+		Source{Folder: Folder{Location: at("prod:/db"), Secrets: prodDB.Secrets}},
+		Source{Folder: Folder{Location: at("dev:/db/replica"), Secrets: replica}},
 	)
 
 	t.Run("a missing reference and a cycle are named", func(t *testing.T) {
-		out, err := Compose(Input{Sources: []Folder{root}, Lookup: read})
+		out, err := Compose(Input{Sources: []Source{root}, Lookup: read})
 		var broken *ReferenceError
 		if !errors.As(err, &broken) || out.Data != nil {
 			t.Fatalf("got %v", err)
@@ -253,7 +253,7 @@ func TestProject(t *testing.T) {
 	})
 
 	t.Run("everything else is as it should be", func(t *testing.T) {
-		out, err := Compose(Input{Sources: []Folder{root}, Lookup: read, Unresolved: UnresolvedKeep})
+		out, err := Compose(Input{Sources: []Source{root}, Lookup: read, Unresolved: UnresolvedKeep})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,11 +272,11 @@ func TestProject(t *testing.T) {
 	})
 
 	t.Run("a recursive read needs no lookup for what it holds", func(t *testing.T) {
-		all := Folder{Location: at("dev:/"), Recursive: true}
+		all := recursive("dev:/")
 		for _, path := range slices.Sorted(maps.Keys(dev)) {
 			all.Secrets = append(all.Secrets, list(dev[path], path)...)
 		}
-		out, err := Compose(Input{Sources: []Folder{all}, Lookup: read, Unresolved: UnresolvedKeep})
+		out, err := Compose(Input{Sources: []Source{all}, Lookup: read, Unresolved: UnresolvedKeep})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,9 @@ func TestProject(t *testing.T) {
 
 func TestValuesWithoutReferencesAreHandedThrough(t *testing.T) {
 	value := []byte("plain $HOME ${} ${VAR:-default}")
-	out, err := Compose(Input{Sources: []Folder{{Location: at("dev:/"), Secrets: []Secret{{Name: "A", Value: value[:5]}, {Name: "B", Value: value}}}}})
+	in := source("dev:/")
+	in.Secrets = []Secret{{Name: "A", Value: value[:5]}, {Name: "B", Value: value}}
+	out, err := Compose(Input{Sources: []Source{in}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,10 +306,9 @@ func TestValuesWithoutReferencesAreHandedThrough(t *testing.T) {
 }
 
 func TestEmptyValuesAreNotNil(t *testing.T) {
-	out, err := Compose(Input{
-		Sources:    []Folder{{Location: at("dev:/"), Secrets: append([]Secret{{Name: "NIL"}}, secrets("EMPTY=", "A=${NIL}${EMPTY}", "B=${NOPE}")...)}},
-		Unresolved: UnresolvedEmpty,
-	})
+	in := source("dev:/", "EMPTY=", "A=${NIL}${EMPTY}", "B=${NOPE}")
+	in.Secrets = append(in.Secrets, Secret{Name: "NIL"})
+	out, err := Compose(Input{Sources: []Source{in}, Unresolved: UnresolvedEmpty})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +325,7 @@ func TestPlainValuesCostNoMoreThanTheMap(t *testing.T) {
 		for i := range n {
 			f.Secrets = append(f.Secrets, secrets(fmt.Sprintf("KEY_%d=%s", i, format))...)
 		}
-		return Input{Sources: []Folder{f}}
+		return Input{Sources: []Source{f}}
 	}
 	allocations := func(in Input) float64 {
 		return testing.AllocsPerRun(10, func() {
@@ -340,7 +341,7 @@ func TestPlainValuesCostNoMoreThanTheMap(t *testing.T) {
 
 func TestInputIsNotChanged(t *testing.T) {
 	in := Input{
-		Sources:    []Folder{source("dev:/", "A=<${B}${b.X}>", "B=${C}!", "C=1").with(entry("x:/", "D=${C}${E}", "E=2"))},
+		Sources:    []Source{source("dev:/", "A=<${B}${b.X}>", "B=${C}!", "C=1").with(entry("x:/", "D=${C}${E}", "E=2"))},
 		Lookup:     lookup(source("b:/", "X=${Y}", "Y=3")),
 		Unresolved: UnresolvedKeep,
 	}

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-
-	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // ErrPending is what Lookup says about a folder that has not been fetched yet.
@@ -57,7 +55,43 @@ func newReferenceError(found []BrokenReference) error {
 	return &ReferenceError{References: slices.Compact(found)}
 }
 
-// KeyError lists the names that cannot be keys of a Secret.
+// NothingTakenError says that a source has secrets, and that none of them becomes a key.
+type NothingTakenError struct {
+	Location
+	Secrets int // in the folder, by name
+	Invalid int // the ones among them that the selection leaves, and whose keys are not valid
+}
+
+func (e *NothingTakenError) Error() string {
+	held := "1 secret"
+	if e.Secrets != 1 {
+		held = strconv.Itoa(e.Secrets) + " secrets"
+	}
+	why := "tags, include and exclude leave none"
+	if e.Invalid > 0 {
+		why = "none of those that are taken has a valid key"
+	}
+	return printable(e.Location.String()) + " holds " + held + ", and " + why
+}
+
+// MissingError lists the entries whose secrets are not there.
+type MissingError struct {
+	Missing []MissingEntry // as the sources have them
+}
+
+// MissingEntry is an entry whose secret is not in the source's folder.
+type MissingEntry struct {
+	Key, Name string
+	Location  Location // of the source
+}
+
+func (e *MissingError) Error() string {
+	return list(e.Missing, func(m MissingEntry) string {
+		return "no secret " + printable(m.Name) + " in " + printable(m.Location.String()) + " for the key " + printable(m.Key)
+	}, "; ")
+}
+
+// KeyError lists what cannot be a key of a Secret.
 type KeyError struct {
 	Keys []string // sorted
 }
@@ -66,11 +100,10 @@ func (e *KeyError) Error() string {
 	return "not a valid key of a Secret (letters, digits, '-', '_' and '.'; at most 253): " + list(e.Keys, printable, ", ")
 }
 
-// checkKeys asks the API server's own rule.
 func checkKeys(keys []string) error {
 	var invalid []string
 	for _, key := range keys {
-		if len(validation.IsConfigMapKey(key)) > 0 {
+		if !validKey(key) {
 			invalid = append(invalid, key)
 		}
 	}
@@ -80,26 +113,50 @@ func checkKeys(keys []string) error {
 	return nil
 }
 
-// ConflictError lists the names that have several values, where KeyConflictsError forbids it.
+// ConflictError lists the keys that several secrets claim: with different values, where KeyConflictsError forbids it, or as
+// secrets with different names of one source, which is never allowed.
 type ConflictError struct {
 	Conflicts []Conflict // sorted by key
 }
 
-// Conflict is one name with two values. The locations are the same when one folder holds the name twice. An imported
-// secret counts as the importing folder's.
+// Conflict is two secrets for one key. The locations are the same when one folder holds both. An imported secret counts as the
+// importing folder's.
 type Conflict struct {
 	Key    string
-	Winner Location // the one that the precedence would choose
+	Winner Location // of the one that the precedence would choose; it chooses none among the names of one source
 	Other  Location
+
+	WinnerName, OtherName string // what the secrets are called where they lie
+}
+
+func newConflict(key string, winner, other pick) Conflict {
+	return Conflict{
+		Key: key, Winner: winner.location(winner.spot), Other: other.location(other.spot),
+		WinnerName: winner.secret(winner.spot).Name, OtherName: other.secret(other.spot).Name,
+	}
 }
 
 func (e *ConflictError) Error() string {
-	return "different values for the same key: " + list(e.Conflicts, func(c Conflict) string {
-		if c.Winner == c.Other {
-			return printable(c.Key) + " (twice in " + printable(c.Winner.String()) + ")"
-		}
-		return printable(c.Key) + " (" + printable(c.Other.String()) + " and " + printable(c.Winner.String()) + ")"
-	}, ", ")
+	text := list(e.Conflicts, Conflict.describe, ", ")
+	if slices.ContainsFunc(e.Conflicts, Conflict.namesakes) {
+		return "different values for the same key: " + text
+	}
+	return text
+}
+
+func (c Conflict) namesakes() bool { return c.WinnerName == c.OtherName }
+
+func (c Conflict) describe() string {
+	key, winner, other := printable(c.Key), printable(c.Winner.String()), printable(c.Other.String())
+	switch {
+	case c.namesakes() && c.Winner == c.Other:
+		return key + " (twice in " + winner + ")"
+	case c.namesakes():
+		return key + " (" + other + " and " + winner + ")"
+	case c.Winner == c.Other:
+		return printable(c.OtherName) + " and " + printable(c.WinnerName) + " of " + winner + " both become " + key
+	}
+	return printable(c.OtherName) + " of " + other + " and " + printable(c.WinnerName) + " of " + winner + " both become " + key
 }
 
 // TooLargeError says that the values are together larger than a Secret may be.
@@ -138,7 +195,8 @@ func list[T any](items []T, text func(T) string, separator string) string {
 
 func printable(name string) string { return printableTo(name, maxName) }
 
-// printableTo cuts a text after so many characters, and quotes it when a terminal or a YAML file would stumble over it.
+// printableTo cuts a text after so many characters, and quotes it when nobody would see it, or a terminal or a YAML file would
+// stumble over it.
 func printableTo(text string, limit int) string {
 	cut, n := len(text), 0
 	for i := range text {
@@ -153,7 +211,7 @@ func printableTo(text string, limit int) string {
 		rest = "…"
 	}
 	text = text[:cut]
-	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
 		text = strconv.Quote(text)
 	}
 	return text + rest

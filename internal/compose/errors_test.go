@@ -13,7 +13,7 @@ func TestKeysOfASecret(t *testing.T) {
 		strings.Repeat("k", 253): true, strings.Repeat("k", 254): false,
 		"": false, ".": false, "..": false, "..a": false, "a b": false, "a/b": false, "schlüssel": false, "a\n": false,
 	} {
-		_, err := Compose(Input{Sources: []Folder{{Secrets: []Secret{{Name: key, Value: []byte("v")}, {Name: "OK"}}}}})
+		_, err := Compose(Input{Sources: []Source{source("dev:/", key+"=v", "OK=")}})
 		var invalid *KeyError
 		if errors.As(err, &invalid) == valid {
 			t.Errorf("%q: %v", key, err)
@@ -46,7 +46,21 @@ func TestMessages(t *testing.T) {
 			[]string{strings.Repeat("é", 101)},
 		},
 		"different values for the same key: A (dev:/ and prod:/db), B (twice in dev:/)": &ConflictError{
-			[]Conflict{{"A", prod, dev}, {"B", dev, dev}},
+			[]Conflict{{"A", prod, dev, "A", "A"}, {"B", dev, dev, "B", "B"}},
+		},
+		"not a valid key of a Secret (letters, digits, '-', '_' and '.'; at most 253): \"\", a b": &KeyError{
+			[]string{"", "a b"},
+		},
+		"A and B of prod:/db both become X, C of prod:/db and D of dev:/ both become Y": &ConflictError{
+			[]Conflict{{"X", prod, prod, "B", "A"}, {"Y", dev, prod, "D", "C"}},
+		},
+		"different values for the same key: A and B of prod:/db both become X, Y (dev:/ and prod:/db)": &ConflictError{
+			[]Conflict{{"X", prod, prod, "B", "A"}, {"Y", prod, dev, "C", "C"}},
+		},
+		"prod:/db holds 12 secrets, and tags, include and exclude leave none":       &NothingTakenError{prod, 12, 0},
+		"prod:/db holds 1 secret, and none of those that are taken has a valid key": &NothingTakenError{prod, 1, 1},
+		"no secret URL in prod:/db for the key DATABASE_URL; no secret A in dev:/ for the key \"\"": &MissingError{
+			[]MissingEntry{{"DATABASE_URL", "URL", prod}, {"", "A", dev}},
 		},
 		"the data would take 12 bytes, 10 are allowed; largest keys: K0, K1, K2, K3, K4, K5, K6, K7, K8, K9 and 2 more": &TooLargeError{12, 10, keys},
 	} {
@@ -60,10 +74,13 @@ func TestMessagesHoldNoValues(t *testing.T) {
 	const value = "Tr0ub4dor"
 	secret := func(name, rest string) string { return name + "=" + value + rest + value }
 	for name, in := range map[string]Input{
-		"reference": {Sources: []Folder{source("dev:/", secret("A", "${NOPE}"), secret("B", "${B}"))}},
-		"key":       {Sources: []Folder{source("dev:/", secret("a b", ""))}},
-		"conflict":  {Sources: []Folder{source("dev:/", secret("A", "1"), secret("A", "2"))}, KeyConflicts: KeyConflictsError},
-		"size":      {Sources: []Folder{source("dev:/", secret("A", ""))}, MaxBytes: 3},
+		"reference":   {Sources: []Source{source("dev:/", secret("A", "${NOPE}"), secret("B", "${B}"))}},
+		"key":         {Sources: []Source{source("dev:/", secret("a b", ""))}},
+		"conflict":    {Sources: []Source{source("dev:/", secret("A", "1"), secret("A", "2"))}, KeyConflicts: KeyConflictsError},
+		"both become": {Sources: []Source{source("dev:/", secret("A", "1"), secret("B", "2")).taking(Selection{Only: []Entry{{"X", "A"}, {"X", "B"}}})}},
+		"missing":     {Sources: []Source{source("dev:/", secret("A", "1")).taking(Selection{Only: []Entry{{"X", "B"}}})}},
+		"nothing":     {Sources: []Source{source("dev:/", secret("A", "1")).taking(Selection{Exclude: globs("*")})}},
+		"size":        {Sources: []Source{source("dev:/", secret("A", ""))}, MaxBytes: 3},
 	} {
 		_, err := Compose(in)
 		if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), value) {

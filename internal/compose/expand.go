@@ -156,9 +156,7 @@ func (x *expansion) find(at Location) place {
 		return place{why: cmp.Or(err.Error(), "cannot be read")}
 	}
 	found.Location = at
-	f := &folder{Folder: &found}
-	f.build()
-	return place{folder: f, path: at.Path}
+	return place{folder: newFolder(&found), path: at.Path}
 }
 
 // hold lists the folders that the sources hold. A recursive read does not tell an empty folder from a missing one, nor

@@ -1,12 +1,17 @@
 package compose
 
-import "strings"
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
 
-// folder is a Folder with what it takes to find a secret in it. The indexes are made when the first reference needs them:
-// most folders are only listed.
+// folder is a Folder with what it takes to find a secret in it. Most folders are only listed, so the indexes below the losers are
+// made when the first reference needs them.
 type folder struct {
 	*Folder
 	effective map[string]spot      // by name: what the folder gives, own secrets before imports
+	losers    []spot               // own secrets that lost their name to another own one
 	imported  map[string]spot      // by name: what the imports give
 	own       map[pathAndName]spot // in a recursive read
 	entries   []map[string]spot    // by name, for each import entry
@@ -18,43 +23,9 @@ type spot struct{ list, index int }
 
 type pathAndName struct{ path, name string }
 
-// pick is a secret in its folder.
-type pick struct {
-	*folder
-	spot
-}
-
-// hiddenPick is a secret that lost its name to another one which it may not contradict under KeyConflictsError.
-type hiddenPick struct {
-	key string
-	pick
-}
-
-// choose says which secret gets each name, and which ones lost theirs to another source or folder, or to a namesake in the
-// same folder. What loses by the rules of imports is not among the latter: that is what imports are for.
-func choose(sources []*folder) (chosen map[string]pick, hidden []hiddenPick) {
-	names := 0
-	for _, f := range sources {
-		names += len(f.Secrets)
-	}
-	chosen = make(map[string]pick, names)
-	for _, f := range sources {
-		for _, s := range f.build() {
-			hidden = append(hidden, hiddenPick{f.secret(s).Name, pick{f, s}})
-		}
-		for name, s := range f.effective {
-			if before, taken := chosen[name]; taken {
-				hidden = append(hidden, hiddenPick{name, before})
-			}
-			chosen[name] = pick{f, s}
-		}
-	}
-	return chosen, hidden
-}
-
-// build fills effective, and returns the own secrets that lost their name to another own secret.
-func (f *folder) build() (losers []spot) {
-	f.effective = make(map[string]spot, len(f.Secrets))
+// newFolder fills effective and losers.
+func newFolder(read *Folder) *folder {
+	f := &folder{Folder: read, effective: make(map[string]spot, len(read.Secrets))}
 	for i := range f.Secrets {
 		s := spot{0, i}
 		name := f.Secrets[i].Name
@@ -64,13 +35,13 @@ func (f *folder) build() (losers []spot) {
 			f.effective[name] = s
 		case f.nearer(s, before):
 			f.effective[name] = s
-			losers = append(losers, before)
+			f.losers = append(f.losers, before)
 		default:
-			losers = append(losers, s)
+			f.losers = append(f.losers, s)
 		}
 	}
 	f.addImports(f.effective)
-	return losers
+	return f
 }
 
 // addImports adds what the imports give to names that are not there yet.
@@ -161,6 +132,20 @@ func (f *folder) at(path string, name []byte) (spot, bool) {
 	}
 	found, ok := f.imported[string(name)]
 	return found, ok
+}
+
+// equal says whether two reads returned the same. Where they share the values it does not look at these byte by byte.
+func (f *Folder) equal(o *Folder) bool {
+	return f.Location == o.Location && f.Recursive == o.Recursive && equalSecrets(f.Secrets, o.Secrets) &&
+		slices.EqualFunc(f.Imports, o.Imports, func(a, b Import) bool {
+			return a.Location == b.Location && equalSecrets(a.Secrets, b.Secrets)
+		})
+}
+
+func equalSecrets(a, b []Secret) bool {
+	return slices.EqualFunc(a, b, func(a, b Secret) bool {
+		return a.Name == b.Name && a.Path == b.Path && bytes.Equal(a.Value, b.Value) && slices.Equal(a.Tags, b.Tags)
+	})
 }
 
 // value returns a picked secret's value as it is written.

@@ -2,7 +2,6 @@ package compose
 
 import (
 	"bytes"
-	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -102,19 +101,19 @@ func same(a Output, errA error, b Output, errB error) bool {
 	if (errA == nil) != (errB == nil) || errA != nil && errA.Error() != errB.Error() {
 		return false
 	}
-	return maps.EqualFunc(a.Data, b.Data, bytes.Equal) && slices.Equal(a.Locations, b.Locations)
+	return maps.EqualFunc(a.Data, b.Data, bytes.Equal) && slices.Equal(a.Locations, b.Locations) && slices.Equal(a.Skipped, b.Skipped)
 }
 
 // project is one source with two imports, a recursive one with a folder below, and two folders elsewhere.
 type project struct {
-	sources []Folder
-	other   []Folder
+	sources []Source
+	other   []Source
 }
 
 func parseProject(text string) project {
 	p := project{
-		sources: []Folder{source("dev:/").with(entry("x:/"), entry("y:/")), recursive("dev:/a").with(entry("z:/"))},
-		other:   []Folder{source("e:/").with(entry("w:/")), source("prod:/db"), source("q:/")},
+		sources: []Source{source("dev:/").with(entry("x:/"), entry("y:/")), recursive("dev:/a").with(entry("z:/"))},
+		other:   []Source{source("e:/").with(entry("w:/")), source("prod:/db"), source("q:/")},
 	}
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
@@ -138,12 +137,7 @@ func parseProject(text string) project {
 }
 
 func (p project) lookup(at Location) (Folder, error) {
-	for _, f := range p.other {
-		if f.Location == at {
-			return f, nil
-		}
-	}
-	return Folder{}, errors.New("no such folder")
+	return lookup(p.other...)(at)
 }
 
 // small says whether the recursive expansion ends in time, with every limit out of reach.
@@ -179,7 +173,7 @@ func (p project) unique() bool {
 // found is a secret of a project: of the nth folder, of its own secrets (list 0) or an import entry.
 type found struct{ folder, list, index int }
 
-func (p project) folder(n int) Folder { return append(slices.Clone(p.sources), p.other...)[n] }
+func (p project) folder(n int) Source { return append(slices.Clone(p.sources), p.other...)[n] }
 
 func (p project) secret(s found) Secret {
 	if s.list == 0 {

@@ -60,12 +60,12 @@ func (x *expansion) write(root *node, buf []byte, keep bool) []byte {
 
 // conflicts compares what was hidden with what is in the data. It expands into one buffer, again and again: what is compared is
 // not to be kept.
-func (x *expansion) conflicts(data map[string][]byte, chosen map[string]pick, hidden []hiddenPick) error {
+func (x *expansion) conflicts(data map[string][]byte, c *choice) error {
 	var (
 		found []Conflict
 		buf   []byte
 	)
-	for _, h := range hidden {
+	for _, h := range c.hidden {
 		if len(found) > 0 && found[len(found)-1].Key == h.key {
 			continue
 		}
@@ -79,8 +79,7 @@ func (x *expansion) conflicts(data map[string][]byte, chosen map[string]pick, hi
 				continue
 			}
 		}
-		winner := chosen[h.key]
-		found = append(found, Conflict{Key: h.key, Winner: winner.location(winner.spot), Other: h.location(h.spot)})
+		found = append(found, newConflict(h.key, c.chosen[h.key], h.pick))
 	}
 	if len(found) > 0 {
 		return &ConflictError{Conflicts: found}

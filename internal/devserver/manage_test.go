@@ -73,6 +73,9 @@ func TestManagementDoesWhatTheGoAPIDoes(t *testing.T) {
 		t.Error(diff)
 	}
 	h.manage(200, "POST "+of+"/migrate", "", nil)
+	if diff := cmp.Diff(map[string]string{"A": "1"}, values(t, h.raw(made.Token, again.ID, "qa", "/a", "tagSlugs=t").body.Secrets)); diff != "" {
+		t.Error(diff)
+	}
 	h.manage(200, "GET /dev/projects", "", &all)
 	if all[1].Version != 3 {
 		t.Errorf("%v", all)

@@ -46,7 +46,7 @@ func BenchmarkEncryptedAnswer(b *testing.B) {
 			b.SetBytes(int64(load.secrets * load.size))
 			b.ReportAllocs()
 			for b.Loop() {
-				answer, err := decodeAnswer(routeEncrypted, r, anyQuery, sealedWire.secret, nil)
+				answer, err := decodeAnswer(routeEncrypted, r, anyQuery, sealedWire.secret)
 				if err != nil {
 					b.Fatal(err)
 				}

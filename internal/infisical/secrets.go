@@ -23,9 +23,6 @@ type Query struct {
 	Environment string // slug
 	Path        string // with its leading slash; a trailing one is dropped; empty means /
 	Recursive   bool   // the folders below too
-	// Tags are slugs; a secret that has one of them is in the answer, all are when there are none. Imported secrets are
-	// not filtered by the server, and so not here.
-	Tags []string
 }
 
 // Answer is what a folder holds, or that it has not changed.
@@ -49,12 +46,14 @@ type Import[S any] struct {
 type SealedSecret struct {
 	ID, Environment, Path string // environment and path as the server labels it; imported ones may have no path
 	Name, Value           servicetoken.Sealed
+	Tags                  []string // slugs, sorted; nil when there are none, as for all imported ones
 }
 
 // PlainSecret is a secret that the server decrypted.
 type PlainSecret struct {
 	ID, Environment, Path string // environment and path as the server labels it; imported ones may have no path
 	Name, Value           string
+	Tags                  []string // slugs, sorted; nil when there are none, as for all imported ones
 }
 
 // EncryptedSecrets reads a folder as it is stored, with its imports. An empty answer is not to be trusted: missing
@@ -66,12 +65,7 @@ func (s *Server) EncryptedSecrets(ctx context.Context, token servicetoken.Token,
 	if err != nil {
 		return Answer[SealedSecret]{}, err
 	}
-	var keep func(sealedWire) bool
-	if len(q.Tags) > 0 {
-		// This route knows no tagSlugs, so what the other two leave out is left out here.
-		keep = func(w sealedWire) bool { return w.tagged(q.Tags) }
-	}
-	return decodeAnswer(routeEncrypted, r, q, sealedWire.secret, keep)
+	return decodeAnswer(routeEncrypted, r, q, sealedWire.secret)
 }
 
 // PlainSecrets reads a folder decrypted by the server, with its imports and with references as they were written. It
@@ -83,17 +77,17 @@ func (s *Server) PlainSecrets(ctx context.Context, token servicetoken.Token, q Q
 	query.Set("expandSecretReferences", "false")
 	query.Set("viewSecretValue", "true")
 	route := routePlainV4
-	r, err := s.get(ctx, token, request{route: route, path: "/api/v4/secrets", query: q.tagged(query), etag: etag})
+	r, err := s.get(ctx, token, request{route: route, path: "/api/v4/secrets", query: query, etag: etag})
 	if KindOf(err) == KindRouteNotFound {
 		query = q.values("workspaceId")
 		query.Set("expandSecretReferences", "false")
 		route = routePlainRaw
-		r, err = s.get(ctx, token, request{route: route, path: "/api/v3/secrets/raw", query: q.tagged(query), etag: etag})
+		r, err = s.get(ctx, token, request{route: route, path: "/api/v3/secrets/raw", query: query, etag: etag})
 	}
 	if err != nil {
 		return Answer[PlainSecret]{}, err
 	}
-	return decodeAnswer(route, r, q, plainWire.secret, nil)
+	return decodeAnswer(route, r, q, plainWire.secret)
 }
 
 // SecretImports asks for a folder's imports, for the one thing that only this route tells: nil means that the folder
@@ -129,13 +123,6 @@ func (q Query) values(project string) url.Values {
 	}
 	if q.Recursive {
 		v.Set("recursive", strconv.FormatBool(true))
-	}
-	return v
-}
-
-func (q Query) tagged(v url.Values) url.Values {
-	if len(q.Tags) > 0 {
-		v.Set("tagSlugs", strings.Join(q.Tags, ","))
 	}
 	return v
 }

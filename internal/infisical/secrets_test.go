@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestBrokenAnswersAreErrorsAndNeverEmptyLists(t *testing.T) {
@@ -181,7 +183,7 @@ func TestPlainSecretsFallsBackToRawAndRemembersForADay(t *testing.T) {
 	clock := newFakeClock()
 	s := serve(t, Options{Clock: clock}, func(w http.ResponseWriter, r *http.Request) {
 		v := r.URL.Query()
-		if v.Get("expandSecretReferences") != "false" || v.Get("tagSlugs") != "a,b" || v.Get("recursive") != "true" || v.Get("include_imports") != "true" {
+		if v.Get("expandSecretReferences") != "false" || v.Has("tagSlugs") || v.Get("recursive") != "true" || v.Get("include_imports") != "true" {
 			t.Errorf("query %v", v)
 		}
 		switch r.URL.Path {
@@ -203,11 +205,11 @@ func TestPlainSecretsFallsBackToRawAndRemembersForADay(t *testing.T) {
 		_, _ = io.WriteString(w, `{"secrets":[{"id":"1","environment":"dev","secretPath":"/db/x","secretKey":"A","secretValue":" b "}]}`)
 	})
 	q := anyQuery
-	q.Recursive, q.Tags = true, []string{"a", "b"}
+	q.Recursive = true
 	read := func(wantV4, wantRaw int) {
 		t.Helper()
 		a, err := s.PlainSecrets(t.Context(), testToken(t), q, "")
-		if err != nil || len(a.Secrets) != 1 || a.Secrets[0] != (PlainSecret{ID: "1", Environment: "dev", Path: "/db/x", Name: "A", Value: " b "}) {
+		if err != nil || !cmp.Equal(a.Secrets, []PlainSecret{{ID: "1", Environment: "dev", Path: "/db/x", Name: "A", Value: " b "}}) {
 			t.Fatalf("%+v, %v", a, err)
 		}
 		if v4 != wantV4 || raw != wantRaw {
@@ -224,30 +226,50 @@ func TestPlainSecretsFallsBackToRawAndRemembersForADay(t *testing.T) {
 	read(3, 3)
 }
 
-func TestTagsFilterTheEncryptedAnswerHere(t *testing.T) {
-	const one = `"secretKeyCiphertext":"","secretValueCiphertext":""`
-	s := serve(t, Options{}, respond(200, `{"secrets":[
-		{"id":"1","tags":[{"slug":"a"},{"slug":"z"}],`+one+`},
-		{"id":"2","tags":[{"slug":"b"}],`+one+`},
-		{"id":"3","tags":[],`+one+`},
-		{"id":"4","tags":[{"slug":"c"}],`+one+`}],
-		"imports":[{"environment":"dev","secretPath":"/x","secrets":[{"id":"5",`+one+`}]}]}`))
-	for tags, want := range map[string]string{"": "1234", "c,a": "14", "none": ""} {
-		q := anyQuery
-		if tags != "" {
-			q.Tags = strings.Split(tags, ",")
+func TestTagsComeAlong(t *testing.T) {
+	const (
+		sealed = `"secretKeyCiphertext":"","secretValueCiphertext":""`
+		plain  = `"secretKey":"A","secretValue":""`
+	)
+	answer := func(fields string) string {
+		return `{"secrets":[
+			{"id":"1","tags":[{"id":"i","slug":"b","name":"B"},{"slug":"a"}],` + fields + `},
+			{"id":"2","tags":[{"slug":"b"}],` + fields + `},
+			{"id":"3","tags":[],` + fields + `},
+			{"id":"4","tags":null,` + fields + `}],
+			"imports":[{"environment":"dev","secretPath":"/x","secrets":[{"id":"5",` + fields + `}]}]}`
+	}
+	s := serve(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v3/secrets" {
+			_, _ = io.WriteString(w, answer(sealed))
+			return
 		}
-		a, err := s.EncryptedSecrets(t.Context(), testToken(t), q, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := ""
-		for _, secret := range a.Secrets {
-			got += secret.ID
-		}
-		if got != want || len(a.Imports) != 1 || len(a.Imports[0].Secrets) != 1 {
-			t.Errorf("tags %q: secrets %q, imports %v", tags, got, a.Imports)
-		}
+		_, _ = io.WriteString(w, answer(plain))
+	})
+	want := [][]string{{"a", "b"}, {"b"}, nil, nil, nil}
+
+	encrypted, err := s.EncryptedSecrets(t.Context(), testToken(t), anyQuery, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got [][]string
+	for _, secret := range append(encrypted.Secrets, encrypted.Imports[0].Secrets...) {
+		got = append(got, secret.Tags)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("encrypted:", diff)
+	}
+
+	decrypted, err := s.PlainSecrets(t.Context(), testToken(t), anyQuery, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = nil
+	for _, secret := range append(decrypted.Secrets, decrypted.Imports[0].Secrets...) {
+		got = append(got, secret.Tags)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("decrypted by the server:", diff)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"unicode/utf8"
+	"unique"
 )
 
 // The causes of KindBadAnswer. The errors of encoding/json are not passed on, as they quote what they could not read.
@@ -31,14 +32,31 @@ type answerWire[W any] struct {
 	} `json:"imports"`
 }
 
-// labels are where the server says that a secret lies.
+// labels are what the server says about a secret: where it lies, and its tags.
 type labels struct {
 	ID          string `json:"id"`
 	Environment string `json:"environment"`
 	SecretPath  string `json:"secretPath"`
+	Tags        []struct {
+		Slug string `json:"slug"`
+	} `json:"tags"`
 }
 
 func (l labels) place() (environment, path string) { return l.Environment, l.SecretPath }
+
+// slugs returns the tags in an order that does not depend on the server's, so that another order is no change. Many secrets have
+// the same few: they share the texts.
+func (l labels) slugs() []string {
+	if len(l.Tags) == 0 {
+		return nil
+	}
+	slugs := make([]string, len(l.Tags))
+	for i, t := range l.Tags {
+		slugs[i] = unique.Make(t.Slug).Value()
+	}
+	slices.Sort(slugs)
+	return slugs
+}
 
 type sealedWire struct {
 	labels
@@ -48,9 +66,6 @@ type sealedWire struct {
 	ValueCiphertext *encoded `json:"secretValueCiphertext"` // present and empty for an empty value
 	ValueIV         encoded  `json:"secretValueIV"`
 	ValueTag        encoded  `json:"secretValueTag"`
-	Tags            []struct {
-		Slug string `json:"slug"`
-	} `json:"tags"`
 }
 
 func (w sealedWire) secret() (SealedSecret, error) {
@@ -61,6 +76,7 @@ func (w sealedWire) secret() (SealedSecret, error) {
 		ID: w.ID, Environment: w.Environment, Path: w.SecretPath,
 		Name:  sealed(*w.KeyCiphertext, w.KeyIV, w.KeyTag),
 		Value: sealed(*w.ValueCiphertext, w.ValueIV, w.ValueTag),
+		Tags:  w.slugs(),
 	}, nil
 }
 
@@ -78,13 +94,14 @@ func (w plainWire) secret() (PlainSecret, error) {
 	case w.Key == "" || w.Value == nil:
 		return PlainSecret{}, errNoField
 	}
-	return PlainSecret{ID: w.ID, Environment: w.Environment, Path: w.SecretPath, Name: w.Key, Value: *w.Value}, nil
+	return PlainSecret{
+		ID: w.ID, Environment: w.Environment, Path: w.SecretPath, Name: w.Key, Value: *w.Value, Tags: w.slugs(),
+	}, nil
 }
 
 // decodeAnswer turns a reply into an Answer, or into an Error when anything about it is not as it must be.
-// keep, which may be nil, leaves own secrets out.
 func decodeAnswer[W interface{ place() (string, string) }, S any](
-	route string, r reply, q Query, secret func(W) (S, error), keep func(W) bool,
+	route string, r reply, q Query, secret func(W) (S, error),
 ) (Answer[S], error) {
 	if r.notModified {
 		return Answer[S]{ETag: r.etag, NotModified: true}, nil
@@ -102,9 +119,7 @@ func decodeAnswer[W interface{ place() (string, string) }, S any](
 		environment, path := w.place()
 		switch {
 		case q.covers(environment, path):
-			if keep == nil || keep(w) {
-				answer.Secrets = append(answer.Secrets, own[i])
-			}
+			answer.Secrets = append(answer.Secrets, own[i])
 		case q.neighbors(environment, path): // left out
 		default:
 			return Answer[S]{}, &Error{Kind: KindWrongPlace, Status: http.StatusOK, Route: route}
@@ -136,16 +151,6 @@ func secretsOf[W, S any](route string, list *[]W, secret func(W) (S, error)) ([]
 		secrets[i] = s
 	}
 	return secrets, nil
-}
-
-// tagged says whether the secret has one of the tags.
-func (w sealedWire) tagged(tags []string) bool {
-	for _, t := range w.Tags {
-		if slices.Contains(tags, t.Slug) {
-			return true
-		}
-	}
-	return false
 }
 
 func decode(route string, body []byte, into any) error {

@@ -166,7 +166,7 @@ func openSecret(key servicetoken.ProjectKey, s infisical.SealedSecret) (Secret, 
 		return Secret{Name: "the secret with id " + s.ID}, err
 	}
 	value, err := key.Open(s.Value)
-	return Secret{Name: string(name), Value: value, Path: s.Path}, err
+	return Secret{Name: string(name), Value: value, Path: s.Path, Tags: s.Tags}, err
 }
 
 func (r *reader) plain(ctx context.Context, query infisical.Query, etag string) (*Snapshot, string, error) {
@@ -180,7 +180,7 @@ func (r *reader) plain(ctx context.Context, query infisical.Query, etag string) 
 	copied := func(plain []infisical.PlainSecret) []Secret {
 		secrets := make([]Secret, 0, len(plain))
 		for _, s := range plain {
-			secrets = append(secrets, Secret{Name: s.Name, Value: []byte(s.Value), Path: s.Path})
+			secrets = append(secrets, Secret{Name: s.Name, Value: []byte(s.Value), Path: s.Path, Tags: s.Tags})
 		}
 		return secrets
 	}

@@ -80,6 +80,7 @@ func TestASnapshotHoldsValuesImportsAndFolders(t *testing.T) {
 				w.project.Put("dev", "/", key, value)
 			}
 			w.project.Put("dev", "/below/it", "DEEP", "deep")
+			w.project.Tag("dev", "/below/it", "DEEP", "b", "a")
 			w.project.AddImport("dev", "/", "prod", "/app")
 			w.project.Put("prod", "/second", "OTHER", "second")
 			w.project.AddImport("dev", "/", "prod", "/second")
@@ -100,7 +101,7 @@ func TestASnapshotHoldsValuesImportsAndFolders(t *testing.T) {
 			w.Eventually(func() *Snapshot { return w.see(cred, time.Minute, deep).Snapshot }).ShouldNot(BeNil())
 			s = w.see(cred, time.Minute, deep).Snapshot
 			at := slices.IndexFunc(s.Secrets, func(s Secret) bool { return s.Name == "DEEP" })
-			w.Expect(s.Secrets[at]).To(Equal(Secret{Name: "DEEP", Value: []byte("deep"), Path: "/below/it"}))
+			w.Expect(s.Secrets[at]).To(Equal(Secret{Name: "DEEP", Value: []byte("deep"), Path: "/below/it", Tags: []string{"a", "b"}}))
 		})
 	}
 }
@@ -351,6 +352,7 @@ func TestSnapshotsAreEqualWhenTheirSecretsAre(t *testing.T) {
 	for name, change := range map[string]func(*Snapshot){
 		"name":                   func(s *Snapshot) { s.Secrets[0].Name = "X" },
 		"path":                   func(s *Snapshot) { s.Secrets[0].Path = "/x" },
+		"tags":                   func(s *Snapshot) { s.Secrets[0].Tags = []string{"a"} },
 		"import's environment":   func(s *Snapshot) { s.Imports[0].Environment = "x" },
 		"import's path":          func(s *Snapshot) { s.Imports[0].Path = "/x" },
 		"another secret":         func(s *Snapshot) { s.Secrets = append(s.Secrets, s.Secrets[0]) },

@@ -57,7 +57,8 @@ type Key struct {
 type Secret struct {
 	Name  string
 	Value []byte
-	Path  string // of the folder it lies in
+	Path  string   // of the folder it lies in
+	Tags  []string // slugs, sorted; imported secrets have none
 }
 
 // Import is what a folder imports from one other folder. Environment and Path are the server's label for it, which can be
@@ -89,6 +90,6 @@ func (s *Snapshot) equal(o *Snapshot) bool {
 
 func equalSecrets(a, b []Secret) bool {
 	return slices.EqualFunc(a, b, func(a, b Secret) bool {
-		return a.Name == b.Name && a.Path == b.Path && bytes.Equal(a.Value, b.Value)
+		return a.Name == b.Name && a.Path == b.Path && bytes.Equal(a.Value, b.Value) && slices.Equal(a.Tags, b.Tags)
 	})
 }

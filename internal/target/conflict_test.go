@@ -46,7 +46,7 @@ func TestASecretThatMayNotBeWrittenIsLeftAlone(t *testing.T) {
 			_, err := w.Apply(t.Context(), d)
 			var conflict *ConflictError
 			g.Expect(errors.As(err, &conflict)).To(BeTrue(), "%v", err)
-			g.Expect(conflict.Secret).To(Equal(d.key()))
+			g.Expect(conflict.Object).To(Equal(Object{KindSecret, d.key()}))
 			g.Expect(err).To(MatchError(ContainSubstring(tc.why)))
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter"))
 			g.Expect(w.secret().ResourceVersion).To(Equal(before.ResourceVersion))
@@ -150,7 +150,7 @@ func TestDeleteRemovesOnlyWhatIsTheObjects(t *testing.T) {
 			g := NewWithT(t)
 			w := newWorld(t)
 			tc.make(w)
-			removed, err := w.Delete(t.Context(), w.ns, "env", shop())
+			removed, err := w.Delete(t.Context(), w.desired())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(removed).To(Equal(tc.removed))
 			secrets := &corev1.SecretList{}
@@ -172,7 +172,7 @@ func TestDeleteDoesNotRemoveWhatItDidNotSee(t *testing.T) {
 	stale := w.applied(w.desired("A", "1"))
 	w.edit(func(s *corev1.Secret) { s.Annotations = nil; s.OwnerReferences = nil })
 	w.live = readerFunc(func(client.ObjectKey) (*corev1.Secret, error) { return stale, nil })
-	_, err := w.Delete(t.Context(), w.ns, "env", shop())
+	_, err := w.Delete(t.Context(), w.desired())
 	g.Expect(err).To(MatchError(ContainSubstring("delete Secret")))
 	g.Expect(w.secret().Data).To(Equal(pairs("A", "1")))
 }
@@ -185,7 +185,7 @@ func TestMergedKeysOfAnImmutableSecretCannotBeRemoved(t *testing.T) {
 	d.Policy = Merge
 	w.applied(d)
 	w.edit(immutable)
-	_, err := w.Delete(t.Context(), w.ns, "env", shop())
+	_, err := w.Delete(t.Context(), w.desired())
 	var conflict *ConflictError
 	g.Expect(errors.As(err, &conflict)).To(BeTrue())
 }

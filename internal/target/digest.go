@@ -126,7 +126,7 @@ func (d Digester) open(secret *corev1.Secret) (record []byte, ok bool) {
 	return record, hmac.Equal(sealed[:sumLen], d.seal(secret, record))
 }
 
-// meta names the labels and annotations that we set on a Secret besides our own two, so that what a user no longer wants
+// meta names the labels and annotations that we set on a Secret besides our own, so that what a user no longer wants
 // is found without the managedFields, which the cache does not keep. For most Secrets it is empty.
 type meta struct {
 	labels, annotations names

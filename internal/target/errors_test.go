@@ -34,7 +34,7 @@ func TestAnswersToAWriteAreSortedByWhatCanBeDone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			err := writeError("update", types.NamespacedName{Namespace: "ns", Name: "env"}, tt.err)
+			err := writeError("update", Object{KindSecret, types.NamespacedName{Namespace: "ns", Name: "env"}}, tt.err)
 			var (
 				refused *RefusedError
 				invalid *InvalidError

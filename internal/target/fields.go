@@ -15,6 +15,9 @@ import (
 // maxManagerLen is what the API server allows for the name of a field manager.
 const maxManagerLen = 128
 
+// mergePrefix is what all field managers of a Merge begin with.
+const mergePrefix = fieldManager + "/"
+
 type names = sets.Set[string]
 
 // fields are names of what a field manager owns in a Secret.
@@ -48,7 +51,7 @@ func (f fields) add(entry metav1.ManagedFieldsEntry) {
 	}
 	for path := range set.All() {
 		switch {
-		case matches(path, "data"):
+		case matches(path, "data"), matches(path, "binaryData"):
 			f.data.Insert(*path[1].FieldName)
 		case matches(path, "metadata", "labels"):
 			f.labels.Insert(*path[2].FieldName)
@@ -71,9 +74,9 @@ func matches(path fieldpath.Path, parents ...string) bool {
 	return true
 }
 
-// metaSetBy names the labels and annotations that we set on a Secret, besides our own two, and nobody else did.
+// metaSetBy names the labels and annotations that we set on a Secret, besides our own, and nobody else did.
 func metaSetBy(secret *corev1.Secret) meta {
-	if only(secret.Labels, ManagedByLabel) && only(secret.Annotations, OwnerAnnotation) {
+	if only(secret.Labels, ManagedByLabel) && only(secret.Annotations, OwnerAnnotation, RevisionAnnotation, RolledOutAnnotation) {
 		return meta{} // as in most Secrets; reading managedFields costs more than all else that is done with one
 	}
 	owned := ownedFields(secret, fieldManager, metav1.ManagedFieldsOperationUpdate)
@@ -85,13 +88,18 @@ func metaSetBy(secret *corev1.Secret) meta {
 			owned.annotations = owned.annotations.Difference(others.annotations)
 		}
 	}
-	return meta{labels: owned.labels.Delete(ManagedByLabel), annotations: owned.annotations.Delete(OwnerAnnotation)}
+	return meta{labels: owned.labels.Delete(ManagedByLabel), annotations: owned.annotations.Delete(OwnerAnnotation, RevisionAnnotation, RolledOutAnnotation)}
 }
 
-// only says whether there is nothing in m but, maybe, that key.
-func only(m map[string]string, key string) bool {
-	_, has := m[key]
-	return len(m) == 0 || len(m) == 1 && has
+// only says whether there is nothing in m but, maybe, those keys.
+func only(m map[string]string, keys ...string) bool {
+	rest := len(m)
+	for _, key := range keys {
+		if _, has := m[key]; has {
+			rest--
+		}
+	}
+	return rest == 0
 }
 
 // touchedSince names the keys that somebody else added or changed after our last write. What is older was there when we
@@ -114,24 +122,24 @@ func touchedSince(live *corev1.Secret) names {
 
 // mergeManager is the field manager of one object's Merge. Each object has its own, so that what one no longer wants
 // is told from what another still does.
-func mergeManager(object string) string {
-	const prefix = fieldManager + "/"
-	if manager := prefix + object; len(manager) <= maxManagerLen {
+func mergeManager(owner metav1.OwnerReference) string {
+	if manager := mergePrefix + OwnerMark(owner); len(manager) <= maxManagerLen {
 		return manager
 	}
-	sum := sha256.Sum256([]byte(object))
-	return prefix + hex.EncodeToString(sum[:])
+	sum := sha256.Sum256([]byte(owner.Name))
+	owner.Name = hex.EncodeToString(sum[:])
+	return mergePrefix + OwnerMark(owner)
 }
 
-// otherMergers returns who else merges one of the keys into the Secret, with the keys.
+// otherMergers returns who else merges keys into the Secret, by the owner's mark, with the keys.
 func otherMergers(live *corev1.Secret, manager string) map[string]names {
 	mergers := map[string]names{}
 	for _, entry := range live.ManagedFields {
 		if entry.Manager == manager || entry.Operation != metav1.ManagedFieldsOperationApply {
 			continue
 		}
-		if object, is := strings.CutPrefix(entry.Manager, fieldManager+"/"); is {
-			mergers[object] = ownedFields(live, entry.Manager, entry.Operation).data
+		if mark, is := strings.CutPrefix(entry.Manager, mergePrefix); is {
+			mergers[mark] = ownedFields(live, entry.Manager, entry.Operation).data
 		}
 	}
 	return mergers

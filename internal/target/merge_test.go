@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -146,8 +147,18 @@ func TestMergeOfWhatTheServerRefusesNamesTheField(t *testing.T) {
 
 func TestTheNameOfAMergeManagerFitsTheLimit(t *testing.T) {
 	g := NewWithT(t)
+	named := func(kind, name string) metav1.OwnerReference { return metav1.OwnerReference{Kind: kind, Name: name} }
 	long := strings.Repeat("a", 253)
-	g.Expect(mergeManager("shop")).To(Equal("service-token-operator/shop"))
-	g.Expect(len(mergeManager(long))).To(BeNumerically("<=", maxManagerLen))
-	g.Expect(mergeManager(long)).NotTo(Equal(mergeManager(long[1:])))
+	seen := names{}
+	for _, kind := range []string{"ServiceTokenSecret", "ClusterServiceTokenSecret"} {
+		for _, name := range []string{"shop", long, long[1:]} {
+			manager := mergeManager(named(kind, name))
+			g.Expect(len(manager)).To(BeNumerically("<=", maxManagerLen))
+			g.Expect(seen.Has(manager)).To(BeFalse(), "each has its own")
+			seen.Insert(manager)
+		}
+	}
+	g.Expect(mergeManager(shop())).To(Equal("service-token-operator/shop"))
+	g.Expect(mergeManager(named("ClusterServiceTokenSecret", long))).To(HavePrefix("service-token-operator/ClusterServiceTokenSecret/"),
+		"a conflict names the kind")
 }

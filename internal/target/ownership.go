@@ -3,12 +3,34 @@ package target
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
+
+// homeKind is the kind whose objects stand in the namespace of their Secrets.
+const homeKind = "ServiceTokenSecret"
+
+// OwnerMark is the value of OwnerAnnotation: the bare name of a ServiceTokenSecret, Kind/name for an owner of another kind. Names
+// have no slash, so the two cannot be taken for each other.
+func OwnerMark(owner metav1.OwnerReference) string {
+	if owner.Kind == homeKind {
+		return owner.Name
+	}
+	return owner.Kind + "/" + owner.Name
+}
+
+// marked turns what OwnerMark made into words: kind and name.
+func marked(mark string) string {
+	kind, name, other := strings.Cut(mark, "/")
+	if !other {
+		return homeKind + " " + mark
+	}
+	return kind + " " + name
+}
 
 // claim says whether an existing Secret is the object's already (true), or is to be adopted (false). Everything else is a
 // *ConflictError.
@@ -24,7 +46,7 @@ func claim(live *corev1.Secret, d Desired) (ours bool, err error) {
 		return false, conflict(d, "it belongs to %s %s: choose another name"+adopt, ref.Kind, ref.Name)
 	}
 	if owner := live.Annotations[OwnerAnnotation]; owner != "" {
-		return false, conflict(d, "it belongs to %s %s: choose another name"+adopt, d.Owner.Kind, owner)
+		return false, conflict(d, "it belongs to %s: choose another name"+adopt, marked(owner))
 	}
 	return false, conflict(d, "it exists and was not made by this operator: choose another name"+adopt)
 }
@@ -36,7 +58,7 @@ func belongsTo(secret *corev1.Secret, owner metav1.OwnerReference) bool {
 	if ref := metav1.GetControllerOf(secret); ref != nil {
 		return sameObject(*ref, owner)
 	}
-	return owner.Name != "" && secret.Annotations[OwnerAnnotation] == owner.Name
+	return owner.Name != "" && secret.Annotations[OwnerAnnotation] == OwnerMark(owner)
 }
 
 // sameObject compares by UID, and by name for an object that was made anew: its Secret still has the reference to the
@@ -76,22 +98,23 @@ func setOwnership(secret *corev1.Secret, d Desired) {
 	}
 }
 
-// shape sets everything but the data: ownership, our labels and annotations and the user's. Those that we set earlier and
-// that are no longer wanted go; everybody else's stay. It says whether that changed the Secret.
-func shape(secret *corev1.Secret, d Desired) bool {
+// shape sets everything but the data: ownership, our labels and annotations and the user's, and that it is immutable. Those that
+// we set earlier and that are no longer wanted go; everybody else's stay. It says whether that changed the Secret.
+func shape(secret *corev1.Secret, d Desired, m marks) bool {
 	before := secret.DeepCopy()
 	old := metaSetBy(secret)
 	secret.Labels = reshape(secret.Labels, old.labels, d.labels())
 	secret.Annotations = reshape(secret.Annotations, old.annotations, d.annotations())
+	m.stamp(secret.Annotations)
 	setOwnership(secret, d)
-	return !apiequality.Semantic.DeepEqual(before.ObjectMeta, secret.ObjectMeta)
+	return freeze(secret, d) || !apiequality.Semantic.DeepEqual(before.ObjectMeta, secret.ObjectMeta)
 }
 
 // drifted says whether what is written now had been changed by somebody else: one of the keys, or our own marks. A key that
 // somebody removed leaves no trace in managedFields, and looks like one that is new at the source.
 func drifted(live *corev1.Secret, d Desired, keys []string) bool {
 	return live.Labels[ManagedByLabel] != ManagedByValue ||
-		live.Annotations[OwnerAnnotation] != d.Owner.Name ||
+		live.Annotations[OwnerAnnotation] != OwnerMark(d.Owner) ||
 		touchedSince(live).HasAny(keys...)
 }
 

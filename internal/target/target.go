@@ -1,5 +1,7 @@
 // Package target owns the Kubernetes Secrets that the operator writes: what should be there, what is there, and whether a
-// write is needed. It creates, updates, takes over when asked to, refuses, heals what somebody else changed, and retains.
+// write is needed. It creates, updates, replaces what is immutable, takes over when asked to, refuses, heals what somebody else
+// changed, and retains. A ConfigMap, for data that is no secret, is dealt with by the same rules; where a comment says Secret, it
+// is meant too.
 //
 // It never writes when nothing would change, never takes over a Secret that is not the operator's without being asked to,
 // never deletes one that is not the object's, and never puts a value into an error or a result: keys go by name. What it
@@ -18,7 +20,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -26,11 +27,15 @@ const (
 	// ManagedByLabel with ManagedByValue is on every Secret that the operator made or took over; its informer is limited to it.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	ManagedByValue = "service-token-operator"
-	// OwnerAnnotation names the object, in the same namespace, whose data the Secret holds.
+	// OwnerAnnotation names the object whose data the Secret holds, as OwnerMark writes it.
 	OwnerAnnotation = "servicetoken.io/owned-by"
 	// AdoptAnnotation, set to "true" by a user, allows the operator to take a Secret over, once: the write that does so removes it,
 	// or two objects that want the same Secret would take it from each other for ever.
 	AdoptAnnotation = "servicetoken.io/adopt"
+	// RevisionAnnotation names the state of the data, and RolledOutAnnotation the one that was rolled out last, on Secrets whose
+	// Desired says Track.
+	RevisionAnnotation  = "servicetoken.io/revision"
+	RolledOutAnnotation = "servicetoken.io/rolled-out"
 
 	// fieldManager is the name of our writes in the Secrets' managedFields. A Merge has one of its own (mergeManager).
 	fieldManager = "service-token-operator"
@@ -48,24 +53,33 @@ const (
 	Merge CreationPolicy = "Merge"
 )
 
-// Desired is what a Secret should be.
+// Desired is what a Secret or a ConfigMap should be.
 type Desired struct {
+	Kind            Kind // default KindSecret
 	Namespace, Name string
 	// Owner is the object. Its Controller and BlockOwnerDeletion are ignored.
 	Owner  metav1.OwnerReference
 	Policy CreationPolicy    // default Owner
-	Type   corev1.SecretType // default Opaque; of no importance to a Merge
+	Type   corev1.SecretType // default Opaque; of no importance to a Merge and to a ConfigMap
 	// Labels and Annotations are the user's, on top of the operator's own.
 	Labels, Annotations map[string]string
 	Data                map[string][]byte
+	// Immutable makes the Secret immutable. When its data or type is to change, it is deleted and made anew at once, and what
+	// others put on it goes. It cannot be taken back: without it, an immutable Secret stays one, and its data may not differ.
+	Immutable bool
+	// Track asks for marks that tell whether something is still to be done after a change of the data (revision.go). Known says
+	// that the object had the Secret right before, so that other data is a change even where there are no marks yet.
+	Track, Known bool
 }
 
 // Result is what Apply did.
 type Result struct {
-	Changed bool     // something was written
-	Created bool     // the Secret did not exist
-	Healed  bool     // some of what was written had been changed or added by somebody else
-	Keys    []string // names of the keys that were added, changed or removed, sorted
+	Changed  bool     // something was written
+	Created  bool     // the Secret did not exist
+	Replaced bool     // the Secret was deleted and made anew
+	Healed   bool     // some of what was written had been changed or added by somebody else
+	Keys     []string // names of the keys that were added, changed or removed, sorted
+	Due      string   // the revision of a change that is to be rolled out, until RolledOut is told of it; empty for none
 }
 
 // Writer brings Secrets to their desired state. It keeps nothing about them.
@@ -83,8 +97,9 @@ func NewWriter(managed, live client.Reader, c client.Client, d Digester) *Writer
 }
 
 // Apply makes the Secret what is desired, with no request at all when the cache shows that it is. The error is a
-// *ConflictError, *TooLargeError or *InvalidError when the user has to act; any other is worth trying again. Whatever the
-// error, the Secret is as it was.
+// *ConflictError, *TooLargeError, *IncompleteError, *InvalidError or *RefusedError when the user has to act; any other is worth
+// trying again. Whatever the error, the Secret is as it was, but where a replacement breaks off between its deletion and its
+// creation: then it is missing until Apply is called again.
 func (w *Writer) Apply(ctx context.Context, d Desired) (Result, error) {
 	d = d.defaulted()
 	if err := checkSize(d); err != nil {
@@ -92,6 +107,12 @@ func (w *Writer) Apply(ctx context.Context, d Desired) (Result, error) {
 	}
 	if d.Policy == Merge {
 		return w.merge(ctx, d)
+	}
+	if d.Kind == KindConfigMap {
+		return w.applyUncached(ctx, d)
+	}
+	if err := checkType(d); err != nil {
+		return Result{}, err
 	}
 
 	cached := &corev1.Secret{}
@@ -105,13 +126,17 @@ func (w *Writer) Apply(ctx context.Context, d Desired) (Result, error) {
 			return result, err
 		}
 	case err != nil:
-		return Result{}, fmt.Errorf("read Secret %s from the cache: %w", d.key(), err)
+		return Result{}, fmt.Errorf("read %s from the cache: %w", d.object(), err)
 	case w.inSync(cached, d):
-		return Result{}, nil
+		return Result{Due: marksIn(cached).due()}, nil
 	}
+	return w.applyUncached(ctx, d)
+}
 
+// applyUncached decides by live reads until nobody else writes in between.
+func (w *Writer) applyUncached(ctx context.Context, d Desired) (Result, error) {
 	var result Result
-	err = retry.OnError(retry.DefaultRetry, lostRace, func() error {
+	err := retry.OnError(retry.DefaultRetry, lostRace, func() error {
 		var err error
 		result, err = w.applyLive(ctx, d)
 		return err
@@ -123,6 +148,8 @@ func (w *Writer) Apply(ctx context.Context, d Desired) (Result, error) {
 func (w *Writer) inSync(cached *corev1.Secret, d Desired) bool {
 	return w.digester.of(cached) == w.digester.sum(d.Data) &&
 		cached.Type == d.Type &&
+		(frozen(cached) || !d.Immutable) &&
+		marksIn(cached).fit(d) &&
 		contains(cached.Labels, d.labels()) &&
 		contains(cached.Annotations, d.annotations()) &&
 		ownershipFits(cached, d) &&
@@ -130,58 +157,76 @@ func (w *Writer) inSync(cached *corev1.Secret, d Desired) bool {
 }
 
 func (w *Writer) create(ctx context.Context, d Desired) (Result, error) {
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name, Labels: d.labels(), Annotations: d.annotations()},
-		Type:       d.Type,
-		Data:       maps.Clone(d.Data),
+	m := d.first(d.Immutable && d.Known)
+	if err := w.client.Create(ctx, d.Kind.toSend(d.secret(m)), client.FieldOwner(fieldManager)); err != nil {
+		return Result{}, writeError("create", d.object(), err)
 	}
-	setOwnership(secret, d)
-	if err := w.client.Create(ctx, secret, client.FieldOwner(fieldManager)); err != nil {
-		return Result{}, writeError("create", d.key(), err)
-	}
-	return Result{Changed: true, Created: true, Keys: slices.Sorted(maps.Keys(d.Data))}, nil
+	return Result{Changed: true, Created: true, Keys: slices.Sorted(maps.Keys(d.Data)), Due: m.due()}, nil
 }
 
 // applyLive decides by what is at the API server, whatever the cache says.
 func (w *Writer) applyLive(ctx context.Context, d Desired) (Result, error) {
-	live := &corev1.Secret{}
-	err := w.live.Get(ctx, d.key(), live)
+	live, err := w.get(ctx, d.object())
 	if apierrors.IsNotFound(err) {
 		return w.create(ctx, d)
 	}
 	if err != nil {
-		return Result{}, fmt.Errorf("read Secret %s: %w", d.key(), err)
+		return Result{}, err
 	}
 	ours, err := claim(live, d)
 	if err != nil {
 		return Result{}, err
 	}
 	keys := differingKeys(live.Data, d.Data)
-	if live.Type != d.Type {
-		return Result{}, conflict(d, "its type is %s, not %s, and the type of a Secret cannot change: delete it, or choose another name", live.Type, d.Type)
+	anew, err := toReplace(live, d, ours, keys)
+	if err != nil {
+		return Result{}, err
 	}
 	if !ours && len(keys) == 0 {
-		return Result{}, nil // to be adopted, and equal: not a byte is written, so nothing that uses it notices
+		// To be adopted, and equal: not a byte is written, so nothing that uses it notices.
+		return Result{}, nil
 	}
-	if ptr.Deref(live.Immutable, false) && len(keys) > 0 {
-		return Result{}, conflict(d, "it is immutable and its data differs from what is wanted: delete it, or choose another name")
+	m := d.first(d.Known)
+	if ours {
+		m = d.next(marksIn(live), d.Track && news(live, keys))
+	}
+	if anew {
+		if err := w.replace(ctx, live, d, m); err != nil {
+			return Result{}, err
+		}
+		return Result{Changed: true, Replaced: true, Healed: drifted(live, d, keys), Keys: keys, Due: m.due()}, nil
 	}
 
 	secret := live.DeepCopy()
-	changed := shape(secret, d)
+	changed := shape(secret, d, m)
 	if !ours {
 		delete(secret.Annotations, AdoptAnnotation)
 	}
 	if !changed && len(keys) == 0 {
-		return Result{}, nil // the cache lags behind our own write
+		return Result{Due: m.due()}, nil // the cache lags behind our own write, or there is none
 	}
 	secret.Data = maps.Clone(d.Data)
 	// The resourceVersion of the read is in it, so nobody's change in between is lost.
-	if err := w.client.Update(ctx, secret, client.FieldOwner(fieldManager)); err != nil {
-		return Result{}, writeError("update", d.key(), err)
+	if err := w.client.Update(ctx, d.Kind.toSend(secret), client.FieldOwner(fieldManager)); err != nil {
+		return Result{}, writeError("update", d.object(), err)
 	}
-	return Result{Changed: true, Healed: ours && drifted(live, d, keys), Keys: keys}, nil
+	return Result{Changed: true, Healed: ours && drifted(live, d, keys), Keys: keys, Due: m.due()}, nil
 }
+
+// secret is what is desired, where nothing is there yet.
+func (d Desired) secret(m marks) *corev1.Secret {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name, Labels: d.labels(), Annotations: d.annotations()},
+		Type:       d.Type,
+		Data:       maps.Clone(d.Data),
+	}
+	m.stamp(secret.Annotations)
+	setOwnership(secret, d)
+	freeze(secret, d)
+	return secret
+}
+
+func (d Desired) object() Object { return Object{Kind: d.Kind, NamespacedName: d.key()} }
 
 func (d Desired) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
@@ -191,8 +236,14 @@ func (d Desired) defaulted() Desired {
 	if d.Policy == "" {
 		d.Policy = Owner
 	}
-	if d.Type == "" {
+	switch {
+	case d.Kind == KindConfigMap:
+		d.Type = "" // as it is read
+	case d.Type == "":
 		d.Type = corev1.SecretTypeOpaque
+	}
+	if d.Kind == "" {
+		d.Kind = KindSecret
 	}
 	return d
 }
@@ -203,7 +254,7 @@ func (d Desired) labels() map[string]string {
 }
 
 func (d Desired) annotations() map[string]string {
-	return with(d.Annotations, OwnerAnnotation, d.Owner.Name)
+	return with(d.Annotations, OwnerAnnotation, OwnerMark(d.Owner))
 }
 
 func with(m map[string]string, key, value string) map[string]string {
@@ -238,14 +289,14 @@ func differingKeys(a, b map[string][]byte) []string {
 	return keys
 }
 
-// checkSize applies the API server's own rule, which counts values and not names, before anything is sent.
+// checkSize applies the API server's own rule, which counts values and not names, of a ConfigMap too, before anything is sent.
 func checkSize(d Desired) error {
 	size := 0
 	for _, value := range d.Data {
 		size += len(value)
 	}
 	if size > corev1.MaxSecretSize {
-		return &TooLargeError{Secret: d.key(), Size: size}
+		return &TooLargeError{Object: d.object(), Size: size}
 	}
 	return nil
 }

@@ -222,23 +222,22 @@ func TestTooLargeIsRefusedBeforeAnyRequest(t *testing.T) {
 func TestWhatTheServerRefusesIsNamedWithoutValues(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
-	d := w.desired("tls.crt", "hunter2-certificate")
-	d.Type = corev1.SecretTypeTLS
+	d := w.desired("not a key", "hunter2-certificate")
 	d.Labels = map[string]string{"team": "not a hunter2 label"}
 	_, err := w.Apply(t.Context(), d)
 	var invalid *InvalidError
 	g.Expect(errors.As(err, &invalid)).To(BeTrue())
 	g.Expect(invalid.Fields).To(ConsistOf(
 		InvalidField{Path: "metadata.labels", Reason: "FieldValueInvalid"},
-		InvalidField{Path: "data[tls.key]", Reason: "FieldValueRequired"},
+		InvalidField{Path: "data[not a key]", Reason: "FieldValueInvalid"},
 	))
-	g.Expect(err).To(MatchError(ContainSubstring("data[tls.key]: FieldValueRequired")))
+	g.Expect(err).To(MatchError(ContainSubstring("data[not a key]: FieldValueInvalid")))
 	g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 	g.Expect(errors.Unwrap(err)).NotTo(HaveOccurred(), "the server's own message is out of reach")
 
-	d.Data, d.Labels = pairs("tls.crt", "hunter2", "tls.key", "hunter2"), nil
+	d.Data, d.Labels = pairs("A", "hunter2", "B", "hunter2"), nil
 	w.applied(d)
-	d.Data = pairs("tls.crt", "hunter3")
+	d.Data = pairs("not a key", "hunter3")
 	_, err = w.Apply(t.Context(), d)
 	g.Expect(errors.As(err, &invalid)).To(BeTrue())
 	g.Expect(w.secret().Data).To(HaveLen(2), "the last good state stays")
@@ -278,7 +277,7 @@ func TestErrorsOfTheServerPassThrough(t *testing.T) {
 		merge.Policy = Merge
 		_, err = w.Apply(t.Context(), merge)
 		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
-		_, err = w.Delete(t.Context(), w.ns, "env", shop())
+		_, err = w.Delete(t.Context(), w.desired())
 		g.Expect(apierrors.IsServiceUnavailable(err)).To(BeTrue())
 
 		w.managed = failing

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// world is a namespace with a Writer in it, whose requests for Secrets are counted.
+// world is a namespace with a Writer in it, whose requests for Secrets and ConfigMaps are counted.
 type world struct {
 	*Writer
 	t        *testing.T
@@ -55,7 +55,7 @@ type world struct {
 	requests *requests
 }
 
-// requests counts requests for Secrets by method; writes that the server refused count too.
+// requests counts requests for Secrets and ConfigMaps by method; writes that the server refused count too.
 type requests struct {
 	mu       sync.Mutex
 	seen     []string
@@ -64,9 +64,13 @@ type requests struct {
 }
 
 func (r *requests) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.Contains(req.URL.Path, "/secrets") {
+	if strings.Contains(req.URL.Path, "/secrets") || strings.Contains(req.URL.Path, "/configmaps") {
+		method := req.Method
+		if req.URL.Query().Has("dryRun") {
+			method += " dry-run"
+		}
 		r.mu.Lock()
-		r.seen = append(r.seen, req.Method)
+		r.seen = append(r.seen, method)
 		if req.Body != nil {
 			r.protobuf = strings.Contains(req.Header.Get("Content-Type"), "protobuf")
 		}

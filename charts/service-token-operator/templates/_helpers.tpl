@@ -59,9 +59,63 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator may do with the objects of users, as the code asks for it. */}}
-{{- define "sto.managerRules" -}}
-{{- (.Files.Get "files/role.yaml" | fromYaml).rules | toYaml -}}
+{{/*
+What the operator may do with the objects of users, as a file has it: everywhere, or in the namespaces to work in and nowhere else.
+Takes root, file, and suffix, of the names.
+*/}}
+{{- define "sto.grant" -}}
+{{- $root := .root }}
+{{- $name := printf "%s%s" (include "sto.clusterName" $root) .suffix }}
+{{- $rules := ($root.Files.Get .file | fromYaml).rules | toYaml }}
+{{- range $root.Values.watchNamespaces }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ $name }}
+  namespace: {{ . }}
+  labels:
+    {{- include "sto.labels" $root | nindent 4 }}
+rules:
+{{ $rules }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ $name }}
+  namespace: {{ . }}
+  labels:
+    {{- include "sto.labels" $root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ $name }}
+subjects:
+{{ include "sto.subjects" $root }}
+{{- else }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "sto.labels" $root | nindent 4 }}
+rules:
+{{ $rules }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "sto.labels" $root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ $name }}
+subjects:
+{{ include "sto.subjects" $root }}
+{{- end }}
 {{- end -}}
 
 {{/* The Secret with the certificate for metrics, where one is served. */}}
