@@ -16,22 +16,24 @@ import (
 func TestBadFlagsAreRefusedBeforeAnythingStarts(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "operators")
 	for args, says := range map[string]string{
-		"--infisical-url=app.infisical.com": "--infisical-url is not a URL",
-		"--infisical-url=ftp://x":           "--infisical-url is not a URL",
-		"--infisical-url=http://x":          "needs --allow-http",
-		"--namespace=":                      "--namespace or POD_NAMESPACE",
-		"--watch-namespaces=a, b":           "--watch-namespaces",
-		"--watch-namespaces=a,,b":           "--watch-namespaces",
-		"--object-selector=team in a":       "--object-selector is not a label selector",
-		"--leader-election-id=Team A":       "--leader-election-id",
-		"--leader-election-id=":             "--leader-election-id",
-		"--workers=0":                       "--workers",
-		"--request-timeout=0s":              "--request-timeout",
-		"--log-format=xml":                  "--log-format",
-		"--log-level=loud":                  "--log-level",
-		"--unknown":                         "unknown flag",
+		"--infisical-url=app.infisical.com":        "--infisical-url is not a URL",
+		"--infisical-url=ftp://x":                  "--infisical-url is not a URL",
+		"--infisical-url=http://x":                 "needs --allow-http",
+		"--namespace=":                             "--namespace or POD_NAMESPACE",
+		"--watch-namespaces=a, b":                  "--watch-namespaces",
+		"--watch-namespaces=a,,b":                  "--watch-namespaces",
+		"--object-selector=team in a":              "--object-selector is not a label selector",
+		"--leader-election-id=Team A":              "--leader-election-id",
+		"--leader-election-id=":                    "--leader-election-id",
+		"--workers=0":                              "--workers",
+		"--request-timeout=0s":                     "--request-timeout",
+		"--log-format=xml":                         "--log-format",
+		"--log-level=loud":                         "--log-level",
+		"--forbidden-namespaces=kube-[":            "--forbidden-namespaces",
+		"--cluster-secrets + --watch-namespaces=a": "--watch-namespaces",
+		"--unknown":                                "unknown flag",
 	} {
-		if err := run(context.Background(), []string{args}); err == nil || !strings.Contains(err.Error(), says) {
+		if err := run(context.Background(), strings.Split(args, " + ")); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", args, err)
 		}
 	}
@@ -42,6 +44,8 @@ func TestGoodFlagsAreAccepted(t *testing.T) {
 		{"--namespace=operators"},
 		{"--namespace=operators", "--infisical-url=http://x", "--allow-http", "--log-level=debug", "--log-format=console"},
 		{"--namespace=operators", "--watch-namespaces=a,b", "--allowed-hosts=a.example.com,*.b.example.com"},
+		{"--namespace=operators", "--cluster-secrets", "--forbidden-namespaces="},
+		{"--namespace=operators", "--cluster-secrets", "--forbidden-namespaces=kube-*,infra", "--object-selector=team=a"},
 		{"--namespace=operators", "--object-selector=team=a", "--leader-election-id=a.servicetoken.io"},
 		{"--namespace=operators", "--object-selector=team notin (a,b)", "--leader-election-id=rest"},
 	} {

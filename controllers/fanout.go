@@ -81,7 +81,7 @@ func (f *fanout) leave(ctx context.Context, targets *target.Writer, s *subject, 
 			if _, in := slices.BinarySearch(selected, namespace); in || !f.open(namespace) {
 				continue
 			}
-			gone, failed := targets.Delete(ctx, s.placement(namespace, ref))
+			gone, failed := targets.Delete(ctx, s.placement(namespace, &t))
 			err = errors.Join(err, failed)
 			if gone {
 				deleted = append(deleted, placed{namespace: namespace, target: ref})

@@ -9,7 +9,6 @@ import (
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/rollout"
-	"github.com/service-token-operator/service-token-operator/internal/target"
 )
 
 // rolls says whether workloads are to be restarted for the object.
@@ -18,13 +17,16 @@ func rolls(obj *stv1.ServiceTokenSecret) bool {
 }
 
 // rollOut restarts what uses a target whose data has changed. That this is due stays written on the target until it is done, so what a
-// crash or a failure leaves is done later, and nothing is done twice.
-func (r *reconciler) rollOut(ctx context.Context, s *subject, desired target.Desired, p *placed) {
-	mark := p.target.Name + "." + p.written.Due
-	p.restarted, p.unrolled = r.rollouts.Restart(ctx, p.namespace,
-		rollout.Target{Kind: string(p.target.Kind), Name: p.target.Name}, rollout.Mode(s.Spec.Rollout.Mode), mark)
+// crash or a failure leaves is done later. Nothing is done twice, not even for a workload that uses several targets of the object: what was
+// written together has one revision, and so one mark.
+func (r *reconciler) rollOut(ctx context.Context, s *subject, t *stv1.Target, p *placed) {
+	if p.written.Due == "" {
+		return
+	}
+	changed := rollout.Target{Kind: string(p.target.Kind), Name: p.target.Name}
+	p.restarted, p.unrolled = r.rollouts.Restart(ctx, p.namespace, changed, rollout.Mode(s.Spec.Rollout.Mode), s.Name+"."+p.written.Due)
 	if p.unrolled == nil {
-		p.unrolled = r.targets.RolledOut(ctx, desired, p.written.Due)
+		p.unrolled = r.targets.RolledOut(ctx, s.placement(p.namespace, t), p.written.Due)
 	}
 }
 

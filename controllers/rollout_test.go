@@ -54,7 +54,7 @@ func TestAChangeRestartsWhatUsesTheSecretOnce(t *testing.T) {
 	w.Consistently(w.mark(w.ns, "user"), "1s").Should(BeEmpty(), "a Secret that is made restarts nothing")
 
 	w.project.Put("prod", "/shop", "A", "changed")
-	w.Eventually(w.mark(w.ns, "user")).Should(HavePrefix("shop-env."))
+	w.Eventually(w.mark(w.ns, "user")).Should(HavePrefix("shop."))
 	first := w.mark(w.ns, "user")()
 	w.Eventually(w.events("shop")).Should(HaveKeyWithValue(stv1.ReasonRestarted, 1))
 
@@ -77,6 +77,26 @@ func TestAChangeRestartsWhatUsesTheSecretOnce(t *testing.T) {
 	w.Eventually(func() bool {
 		return meta.IsStatusConditionTrue(w.get("shop").Status.Conditions, stv1.ConditionRolledOut)
 	}).Should(BeTrue())
+}
+
+func TestWhatUsesSeveralTargetsIsRestartedOnceForAChange(t *testing.T) {
+	w := newWorld(t)
+	w.deploy(w.ns, "user", "one", func(d *appsv1.Deployment) {
+		c := &d.Spec.Template.Spec.Containers[0]
+		c.EnvFrom = append(c.EnvFrom,
+			corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "two"}}},
+			corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "three"}}})
+	})
+	w.synced(several(stv1.Target{Name: "one"}, stv1.Target{Name: "two"}, stv1.Target{Name: "three", Kind: stv1.TargetKindConfigMap, Keys: []string{"A"}}),
+		rolling(stv1.RolloutReferencing))
+	w.project.Put("prod", "/shop", "A", "changed")
+	w.Eventually(w.mark(w.ns, "user")).ShouldNot(BeEmpty())
+	w.Eventually(w.configMap("three")).Should(HaveKeyWithValue("A", "changed"))
+	w.Consistently(func() int64 {
+		d := &appsv1.Deployment{}
+		w.Expect(w.client.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "user"}, d)).To(Succeed())
+		return d.Generation
+	}, "1s").Should(BeEquivalentTo(2))
 }
 
 func TestAChangeRestartsWhatIsAnnotated(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,10 @@ const writers = 8
 func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string, read reading) []placed {
 	targets := targetsOf(s.ServiceTokenSecret)
 	all := make([]placed, len(namespaces)*len(targets))
+	revision := ""
+	if rolls(s.ServiceTokenSecret) {
+		revision = target.NewRevision()
+	}
 	var work errgroup.Group
 	work.SetLimit(writers)
 	for i := range targets {
@@ -47,13 +52,16 @@ func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string,
 			*p = placed{namespace: namespace, target: referenceOf(s.ServiceTokenSecret, t), keys: len(shape.data), shape: err, err: err}
 			if err == nil {
 				work.Go(func() error {
-					r.place(ctx, s, t, shape, p)
+					r.place(ctx, s, t, shape, revision, p)
 					return nil // it is in p
 				})
 			}
 		}
 	}
 	_ = work.Wait()
+	for i := range all {
+		r.rollOut(ctx, s, &targets[i%len(targets)], &all[i]) // when all are written, as a workload may use several
+	}
 	var seen time.Time
 	// Else it is the spec that changed, or something that was read long ago is written now, for another reason.
 	if last := s.Status.LastSyncTime; s.Status.SyncedGeneration == s.Generation && last != nil && read.seen.After(last.Time) {
@@ -65,36 +73,29 @@ func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string,
 	return all
 }
 
-// place writes one target in one namespace, and restarts what uses it.
-func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shape shape, p *placed) {
+// place writes one target in one namespace.
+func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shape shape, revision string, p *placed) {
 	// The UID, as an object that is made anew begins anew.
 	id := strings.Join([]string{string(s.UID), p.namespace, string(p.target.Kind), p.target.Name}, "/")
 	if r.heals.IsInBackOffSinceUpdate(id, r.clock.Now()) {
 		p.held = r.heals.Get(id)
 		return
 	}
-	desired := s.placement(p.namespace, p.target)
-	desired.Policy = target.CreationPolicy(t.CreationPolicy)
+	desired := s.placement(p.namespace, t)
 	desired.Type = corev1.SecretType(t.Type)
 	desired.Immutable = t.Immutable
 	desired.Labels, desired.Annotations, desired.Data = shape.labels, shape.annotations, shape.data
-	desired.Track = rolls(s.ServiceTokenSecret)
-	desired.Known = s.Status.SyncedGeneration > 0
-	if p.written, p.err = r.targets.Apply(ctx, desired); p.err != nil {
-		return
-	}
-	if p.written.Healed {
+	desired.Revision, desired.Known = revision, slices.Contains(writtenBy(&s.Status), p.target)
+	if p.written, p.err = r.targets.Apply(ctx, desired); p.err == nil && p.written.Healed {
 		r.heals.Next(id, r.clock.Now())
 		r.heals.GC()
 	}
-	if p.written.Due != "" {
-		r.rollOut(ctx, s, desired, p)
-	}
 }
 
-// placement is a target in a namespace, as far as it says whose it is.
-func (s *subject) placement(namespace string, ref stv1.TargetReference) target.Desired {
-	return target.Desired{Kind: target.Kind(ref.Kind), Namespace: namespace, Name: ref.Name, Owner: s.owner()}
+// placement is a target in a namespace, as far as it says which it is and whose.
+func (s *subject) placement(namespace string, t *stv1.Target) target.Desired {
+	ref := referenceOf(s.ServiceTokenSecret, t)
+	return target.Desired{Kind: target.Kind(ref.Kind), Namespace: namespace, Name: ref.Name, Owner: s.owner(), Policy: target.CreationPolicy(t.CreationPolicy)}
 }
 
 // summary is what the targets came to. The error is the API server's and worth another try; if it is alone, nothing else is to be told.
@@ -237,12 +238,11 @@ func (r *reconciler) remove(ctx context.Context, s *subject, namespaces []string
 		if targets[i].DeletionPolicy != stv1.DeletionPolicyDelete {
 			continue
 		}
-		ref := referenceOf(s.ServiceTokenSecret, &targets[i])
 		for _, namespace := range namespaces {
-			gone, failed := r.targets.Delete(ctx, s.placement(namespace, ref))
+			gone, failed := r.targets.Delete(ctx, s.placement(namespace, &targets[i]))
 			err = errors.Join(err, failed)
 			if gone {
-				deleted = append(deleted, placed{namespace: namespace, target: ref})
+				deleted = append(deleted, placed{namespace: namespace, target: referenceOf(s.ServiceTokenSecret, &targets[i])})
 			}
 		}
 	}

@@ -161,7 +161,7 @@ func TestAReplacementThatBrokeOffIsFinishedByTheNextApply(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
 	d := w.desiredImmutable("A", "1")
-	d.Track = true
+	d.Revision = "first"
 	w.applied(d)
 	w.onCreate(func() error { return apierrors.NewServiceUnavailable("etcd is away") })
 	d.Data, d.Known = pairs("A", "hunter2"), true

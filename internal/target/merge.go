@@ -56,8 +56,8 @@ func (w *Writer) mergeInto(ctx context.Context, live *corev1.Secret, d Desired) 
 		return Result{}, err
 	}
 	result := Result{Changed: true, Healed: len(healed) > 0, Keys: keys}
-	if d.Track && d.Known && len(keys) > len(healed) {
-		result.Due = newRevision()
+	if d.Known && len(keys) > len(healed) {
+		result.Due = d.Revision
 	}
 	return result, nil
 }

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The revision of a Secret names a state of its data. It is stored by the write that makes the change, next to the one that was last
+// The revision of a Secret names the last change of its data. It is stored by the write that makes the change, next to the one that was last
 // rolled out, so whoever has something to do after a change finds it undone until it is done, whatever breaks off in between, and does it
 // once. What only restores what somebody else changed is no change:
 //
@@ -28,14 +28,17 @@ import (
 // A Merge marks nothing, as the Secret is somebody else's and may have several who merge. What it reports to be due is forgotten when it
 // is not done at once.
 
-// marks are what is stored of revisions. They are random: an ordinal could come a second time after a deletion, and anything computed from
+// marks are what is stored of revisions. These are random: an ordinal could come a second time after a deletion, and anything computed from
 // the data would tell of it.
 type marks struct{ revision, rolledOut string }
 
 // never is rolledOut where nothing was, for a mark that must not be missing.
 const never = "none"
 
-func newRevision() string { return rand.String(10) }
+// NewRevision returns the name of a change.
+func NewRevision() string { return rand.String(10) }
+
+func (d Desired) tracked() bool { return d.Revision != "" }
 
 // marksIn are those that a Secret has.
 func marksIn(secret *corev1.Secret) marks {
@@ -44,7 +47,7 @@ func marksIn(secret *corev1.Secret) marks {
 
 // fit says whether the marks of a Secret need no write.
 func (m marks) fit(d Desired) bool {
-	if !d.Track {
+	if !d.tracked() {
 		return m == marks{}
 	}
 	return m.revision != "" && m.rolledOut != ""
@@ -60,26 +63,24 @@ func (m marks) due() string {
 
 // first are the marks of a Secret that has none: rolled out, or due.
 func (d Desired) first(due bool) marks {
-	if !d.Track {
+	switch {
+	case !d.tracked():
 		return marks{}
+	case due:
+		return marks{d.Revision, never}
 	}
-	m := marks{revision: newRevision()}
-	m.rolledOut = m.revision
-	if due {
-		m.rolledOut = never
-	}
-	return m
+	return marks{d.Revision, d.Revision}
 }
 
 // next are the marks to store in a Secret of the object's that has some. With news its data changes.
 func (d Desired) next(have marks, news bool) marks {
 	switch {
-	case !d.Track:
+	case !d.tracked():
 		return marks{}
 	case !have.fit(d):
 		return d.first(news)
 	case news:
-		have.revision = newRevision()
+		have.revision = d.Revision
 	}
 	return have
 }

@@ -10,7 +10,7 @@ import (
 
 func (w *world) tracked(data ...string) Desired {
 	d := w.desired(data...)
-	d.Track, d.Known = true, true
+	d.Revision, d.Known = NewRevision(), true
 	return d
 }
 
@@ -52,7 +52,10 @@ func TestAChangeOfTheDataIsDueUntilItIsRolledOut(t *testing.T) {
 			g := NewWithT(t)
 			w := newWorld(t)
 			first := w.tracked("A", "1", "B", "1")
-			first.Track, first.Known = !tc.before, false
+			first.Known = false
+			if tc.before {
+				first.Revision = ""
+			}
 			w.applied(first)
 			if tc.edit != nil {
 				w.edit(tc.edit)
@@ -111,7 +114,7 @@ func TestAReplacementIsDueAsTheChangeThatItIs(t *testing.T) {
 	d := w.tracked("A", "1")
 	d.Immutable, d.Known = true, false
 	w.applied(d)
-	d.Known = true
+	d.Known, d.Revision = true, "second"
 	d.Data = pairs("A", "2")
 	rest, due := apart(w.apply(d))
 	g.Expect(rest).To(Equal(Result{Changed: true, Replaced: true, Keys: []string{"A"}}))
@@ -148,9 +151,10 @@ func TestWhatChangesWhileItIsRolledOutRemainsDue(t *testing.T) {
 	w := newWorld(t)
 	d := w.tracked("A", "1")
 	w.applied(d)
-	d.Data = pairs("A", "2")
+	d.Data, d.Revision = pairs("A", "2"), "second"
 	first := w.apply(d).Due
-	d.Data = pairs("A", "3")
+	g.Expect(first).To(Equal("second"))
+	d.Data, d.Revision = pairs("A", "3"), "third"
 	w.waitForCache()
 	second := w.apply(d).Due
 	g.Expect(second).NotTo(Or(BeEmpty(), Equal(first)))
@@ -181,13 +185,13 @@ func TestTheMarksOfAConfigMap(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
 	d := w.desiredConfigMap("A", "1", "B", notText)
-	d.Track = true
+	d.Revision = "first"
 	g.Expect(w.apply(d).Due).To(BeEmpty())
 	w.editConfigMap(func(c *corev1.ConfigMap) { c.BinaryData["B"] = []byte("\xfd") })
 	g.Expect(w.apply(d)).To(Equal(Result{Changed: true, Healed: true, Keys: []string{"B"}}))
-	d.Data["B"] = []byte("\xfd")
+	d.Data["B"], d.Revision = []byte("\xfd"), "second"
 	due := w.apply(d).Due
-	g.Expect(due).NotTo(BeEmpty())
+	g.Expect(due).To(Equal("second"))
 	w.requests.take()
 	g.Expect(w.apply(d)).To(Equal(Result{Due: due}))
 	g.Expect(w.requests.take()).To(Equal([]string{"GET"}))
@@ -201,7 +205,7 @@ func TestAMergeReportsWhatIsDueOnce(t *testing.T) {
 	w.theirs(nil, "same", "1")
 	merging := func(known bool, data ...string) Desired {
 		d := w.merging(data...)
-		d.Track, d.Known = true, known
+		d.Revision, d.Known = "next", known
 		return d
 	}
 	g.Expect(w.apply(merging(false, "same", "1", "A", "1"))).To(Equal(Result{Changed: true, Keys: []string{"A"}}), "the first time it is no change")

@@ -33,7 +33,7 @@ const (
 	// or two objects that want the same Secret would take it from each other for ever.
 	AdoptAnnotation = "servicetoken.io/adopt"
 	// RevisionAnnotation names the state of the data, and RolledOutAnnotation the one that was rolled out last, on Secrets whose
-	// Desired says Track.
+	// Desired has a Revision.
 	RevisionAnnotation  = "servicetoken.io/revision"
 	RolledOutAnnotation = "servicetoken.io/rolled-out"
 
@@ -67,9 +67,11 @@ type Desired struct {
 	// Immutable makes the Secret immutable. When its data or type is to change, it is deleted and made anew at once, and what
 	// others put on it goes. It cannot be taken back: without it, an immutable Secret stays one, and its data may not differ.
 	Immutable bool
-	// Track asks for marks that tell whether something is still to be done after a change of the data (revision.go). Known says
-	// that the object had the Secret right before, so that other data is a change even where there are no marks yet.
-	Track, Known bool
+	// Revision asks for marks that tell whether something is still to be done after a change of the data (revision.go), and is the name of
+	// such a change, from NewRevision: one for all that is written together. Known says that the object had the Secret right before, so that
+	// other data is a change even where there are no marks yet.
+	Revision string
+	Known    bool
 }
 
 // Result is what Apply did.
@@ -188,7 +190,7 @@ func (w *Writer) applyLive(ctx context.Context, d Desired) (Result, error) {
 	}
 	m := d.first(d.Known)
 	if ours {
-		m = d.next(marksIn(live), d.Track && news(live, keys))
+		m = d.next(marksIn(live), d.tracked() && news(live, keys))
 	}
 	if anew {
 		if err := w.replace(ctx, live, d, m); err != nil {

@@ -89,8 +89,8 @@ func (c *cluster) clear(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()                                                                            // the test's has ended
 	_ = exec.CommandContext(ctx, c.helmBinary, "uninstall", "sto", "--namespace=operator", "--wait").Run() // if it is still there
-	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "clusterrolebinding/e2e-metrics-reader").Run()
-	for _, name := range []string{"infisical", "operator", "shop", "elsewhere"} {
+	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "crd/clusterservicetokensecrets.servicetoken.io", "clusterrolebinding/e2e-metrics-reader").Run()
+	for _, name := range []string{"infisical", "operator", "shop", "elsewhere", "restarts"} {
 		err := c.client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 		if client.IgnoreNotFound(err) != nil {
 			t.Error(err)
@@ -224,6 +224,60 @@ func (c *cluster) consumer(namespace, secret string) {
 			Volumes: []corev1.Volume{{Name: "secrets", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}}}},
 		},
 	})).To(Succeed())
+}
+
+// web is a Deployment whose pod has a Secret and a ConfigMap in its environment, and says so once.
+func (c *cluster) web(namespace, secret, configMap string) {
+	c.t.Helper()
+	labels := map[string]string{"app": "web"}
+	ofPod, ofContainer := restricted()
+	c.Expect(c.client.Create(c.ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec: corev1.PodSpec{
+					SecurityContext: ofPod, TerminationGracePeriodSeconds: ptr.To[int64](0),
+					Containers: []corev1.Container{{
+						Name: "web", Image: c.shellImage, ImagePullPolicy: corev1.PullIfNotPresent, SecurityContext: ofContainer,
+						Command: []string{"sh", "-c", `echo "$GREETING, $PASSWORD"; while :; do sleep 1; done`},
+						EnvFrom: []corev1.EnvFromSource{
+							{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: secret}}},
+							{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: configMap}}},
+						},
+					}},
+				},
+			},
+		},
+	})).To(Succeed())
+}
+
+// said is what web's pod says, once there is only one.
+func (c *cluster) said(namespace string) func() string {
+	return func() string {
+		var pods corev1.PodList
+		if err := c.client.List(c.ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"app": "web"}); err != nil || len(pods.Items) != 1 {
+			return ""
+		}
+		return strings.TrimSpace(c.logs(namespace, pods.Items[0].Name)())
+	}
+}
+
+// generation is how often a Deployment's spec was changed.
+func (c *cluster) generation(namespace, name string) int64 {
+	c.t.Helper()
+	deployment := &appsv1.Deployment{}
+	c.Expect(c.client.Get(c.ctx, client.ObjectKey{Namespace: namespace, Name: name}, deployment)).To(Succeed())
+	return deployment.Generation
+}
+
+// label sets the label e2e of a namespace.
+func (c *cluster) label(namespace, value string) {
+	c.t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	patch := []byte(`{"metadata":{"labels":{"e2e":"` + value + `"}}}`)
+	c.Expect(c.client.Patch(c.ctx, ns, client.RawPatch("application/merge-patch+json", patch))).To(Succeed())
 }
 
 // logs are what a pod has said so far.

@@ -132,7 +132,8 @@ func TestAsAUser(t *testing.T) {
 
 	step("an upgrade keeps objects and Secrets as they are", func(t *testing.T, g *WithT) {
 		before := c.quiet("shop")
-		c.helm(t, "upgrade", "sto", c.chart, "--namespace=operator", "--wait", "--timeout=2m", c.values("replicas=1", "workers=4", "log.level=debug"))
+		c.helm(t, "upgrade", "sto", c.chart, "--namespace=operator", "--wait", "--timeout=2m", c.values("replicas=1", "workers=4", "log.level=debug",
+			"rollout.enabled=true", "configMapTargets.enabled=true", "clusterSecrets.enabled=true"))
 		g.Consistently(func() map[string]string { return c.versions("shop") }, 20*time.Second, time.Second).Should(Equal(before))
 		c.change("infisical", project, map[string]string{"PASSWORD": "fifth"})
 		g.Eventually(c.data("shop", "shop-env"), time.Minute).Should(HaveKeyWithValue("PASSWORD", "fifth"))
@@ -141,6 +142,46 @@ func TestAsAUser(t *testing.T) {
 	step("metrics are served to those who may see them", func(t *testing.T, g *WithT) {
 		g.Eventually(func() string { return c.metrics(t, "operator", "sto-service-token-operator") }).Should(And(
 			ContainSubstring(`servicetoken_objects{condition="Ready",reason="Synced",status="True"} 51`), ContainSubstring("servicetoken_build_info")))
+	})
+
+	step("a Deployment restarts once for a change, when asked to", func(_ *testing.T, g *WithT) {
+		c.namespace("restarts")
+		c.secret("restarts", "infisical-token", map[string]string{"token": c.token("infisical", project)})
+		c.object("restarts", "web", "", func(o *stv1.ServiceTokenSecret) {
+			o.Spec.Targets = []stv1.Target{
+				{Name: "web-env", Template: &stv1.Template{Data: map[string]string{"GREETING": "hello {{ .PASSWORD }}"}}},
+				{Name: "web-settings", Kind: stv1.TargetKindConfigMap, Keys: []string{"PASSWORD"}},
+			}
+			o.Spec.Rollout = &stv1.Rollout{Mode: stv1.RolloutReferencing}
+		})
+		g.Eventually(c.reason("restarts", "web")).Should(Equal(stv1.ReasonSynced))
+		c.web("restarts", "web-env", "web-settings")
+		g.Eventually(c.said("restarts"), time.Minute).Should(Equal("hello fifth, fifth"))
+		before := c.generation("restarts", "web")
+
+		c.change("infisical", project, map[string]string{"PASSWORD": "restarted"})
+		g.Eventually(c.said("restarts"), 2*time.Minute).Should(Equal("hello restarted, restarted"))
+		g.Expect(c.events("restarts", "web")).To(ContainElement(stv1.ReasonRestarted))
+		c.kill("operator", "")
+		g.Consistently(func() int64 { return c.generation("restarts", "web") }, 15*time.Second, time.Second).Should(Equal(before + 1))
+	})
+
+	step("one token serves the namespaces that are selected", func(_ *testing.T, g *WithT) {
+		c.label("shop", "true")
+		c.label("restarts", "true")
+		shared := &stv1.ClusterServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Name: "shared"}}
+		shared.Spec.Namespace, shared.Spec.NamespaceSelector.MatchLabels = "restarts", map[string]string{"e2e": "true"}
+		shared.Spec.Auth.ServiceToken = &stv1.ServiceTokenAuth{SecretRef: stv1.SecretKeyRef{Name: "infisical-token"}}
+		shared.Spec.Target = stv1.Target{Name: "shared", DeletionPolicy: stv1.DeletionPolicyDelete}
+		g.Expect(c.client.Create(c.ctx, shared)).To(Succeed())
+		for _, namespace := range []string{"shop", "restarts"} {
+			g.Eventually(c.data(namespace, "shared"), time.Minute).Should(HaveKeyWithValue("PASSWORD", "restarted"))
+		}
+		c.label("shop", "false")
+		g.Eventually(c.data("shop", "shared")).Should(BeNil())
+		g.Expect(c.data("restarts", "shared")()).To(HaveKey("PASSWORD"))
+		g.Expect(c.client.Delete(c.ctx, shared)).To(Succeed())
+		g.Eventually(c.data("restarts", "shared"), time.Minute).Should(BeNil(), "it goes with its owner")
 	})
 
 	step("uninstalling leaves objects and Secrets", func(t *testing.T, g *WithT) {
@@ -180,13 +221,16 @@ func TestAsAUser(t *testing.T) {
 }
 
 // object makes a ServiceTokenSecret as the README has it.
-func (c *cluster) object(namespace, name, target string) {
+func (c *cluster) object(namespace, name, target string, change ...func(*stv1.ServiceTokenSecret)) {
 	c.t.Helper()
 	obj := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	obj.Spec.Auth.ServiceToken = &stv1.ServiceTokenAuth{SecretRef: stv1.SecretKeyRef{Name: "infisical-token"}}
 	obj.Spec.Sources = []stv1.Source{{Environment: "prod", Path: "/shop"}}
 	obj.Spec.Target.Name = target
 	obj.Spec.RefreshInterval = metav1.Duration{Duration: 5 * time.Second}
+	for _, change := range change {
+		change(obj)
+	}
 	c.Expect(c.client.Create(c.ctx, obj)).To(Succeed())
 }
 
