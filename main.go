@@ -80,7 +80,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "Infisical hosts that objects may name, as host, host:port or *.domain, separated by commas. Empty allows all.")
 	fs.DurationVar(&o.requestTimeout, "request-timeout", 30*time.Second, "Longest time for one request to an Infisical server.")
 	fs.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "Namespaces to work in, separated by commas. Empty means all.")
-	fs.StringVar(&o.objectSelector, "object-selector", "", "Labels of the ServiceTokenSecrets to work on, such as team=a or 'team notin (a,b)'; the others are left to other releases. Empty means all.")
+	fs.StringVar(&o.objectSelector, "object-selector", "", "Labels of the objects to work on, such as team=a or 'team notin (a,b)'; the others are left to other releases. Empty means all.")
 	fs.BoolVar(&o.clusterSecrets, "cluster-secrets", false, "Work on ClusterServiceTokenSecrets too, which write to the namespaces that they select.")
 	fs.StringSliceVar(&o.forbidden, "forbidden-namespaces", []string{"kube-system", "kube-public", "kube-node-lease"}, "Namespaces that ClusterServiceTokenSecrets may neither write to nor read a token from, by name or glob, separated by commas.")
 	fs.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The operator's own namespace, where it keeps the uses of tokens and its lease. Default: POD_NAMESPACE.")
@@ -113,8 +113,8 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
 	case o.clusterSecrets && len(o.watchNamespaces) > 0:
 		return level, errors.New("--cluster-secrets is for all namespaces, and cannot be combined with --watch-namespaces")
-	case slices.ContainsFunc(o.forbidden, func(glob string) bool { return !doublestar.ValidatePattern(glob) }):
-		return level, errors.New("--forbidden-namespaces must be names or globs, such as kube-*, separated by commas")
+	case slices.ContainsFunc(o.forbidden, coversNothing):
+		return level, errors.New("--forbidden-namespaces must be names or globs, such as kube-*, separated by commas without blanks")
 	case len(validation.IsDNS1123Subdomain(o.leaseName)) > 0:
 		return level, errors.New("--leader-election-id must be the name of a lease: lower-case letters, digits, '-' and '.'")
 	case o.workers < 1:
@@ -132,6 +132,11 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, fmt.Errorf("--object-selector is not a label selector such as team=a or 'team notin (a,b)': %w", err)
 	}
 	return level, nil
+}
+
+// coversNothing says whether a glob can match no name of a namespace: what was meant to be forbidden would not be.
+func coversNothing(glob string) bool {
+	return glob == "" || strings.ContainsAny(glob, " \t") || !doublestar.ValidatePattern(glob)
 }
 
 // logTime is RFC 3339 to the millisecond: what happens at a start or a failover happens within few seconds.
@@ -172,7 +177,7 @@ func run(ctx context.Context, args []string) error {
 	klog.SetLogger(logger)
 	logStandard(logger)
 	logger.Info("starting", "version", version, "commit", commit, "infisicalURL", o.infisicalURL, "watchNamespaces", strings.Join(o.watchNamespaces, ","),
-		"objectSelector", o.selector.String())
+		"objectSelector", o.selector.String(), "clusterSecrets", o.clusterSecrets, "forbiddenNamespaces", strings.Join(o.forbidden, ","))
 	mgr, err := newManager(o, logger)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/devserver"
+	"github.com/service-token-operator/service-token-operator/internal/rollout"
 	"github.com/service-token-operator/service-token-operator/internal/target"
 )
 
@@ -68,6 +70,16 @@ func (f *fleet) label(namespace string, selected bool) {
 func (f *fleet) everywhere(change ...func(*stv1.ClusterServiceTokenSecret)) {
 	f.t.Helper()
 	f.putToken(f.token())
+	c := f.described()
+	for _, change := range change {
+		change(c)
+	}
+	f.Expect(f.client.Create(f.ctx, c)).To(Succeed())
+	f.t.Cleanup(func() { _ = f.client.Delete(context.Background(), c) })
+}
+
+// described is that object, not made yet.
+func (f *fleet) described() *stv1.ClusterServiceTokenSecret {
 	c := &stv1.ClusterServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Name: f.ns, Labels: f.members}}
 	c.Spec.Namespace = f.ns
 	c.Spec.NamespaceSelector.MatchLabels = f.members
@@ -75,11 +87,7 @@ func (f *fleet) everywhere(change ...func(*stv1.ClusterServiceTokenSecret)) {
 	c.Spec.Sources = []stv1.Source{{Environment: "prod", Path: "/shop"}}
 	c.Spec.Target.Name = "shared"
 	c.Spec.RefreshInterval = metav1.Duration{Duration: 5 * time.Second}
-	for _, change := range change {
-		change(c)
-	}
-	f.Expect(f.client.Create(f.ctx, c)).To(Succeed())
-	f.t.Cleanup(func() { _ = f.client.Delete(context.Background(), c) })
+	return c
 }
 
 func (f *fleet) object() *stv1.ClusterServiceTokenSecret {
@@ -206,6 +214,81 @@ func TestOneNamespacesFailureDoesNotStopTheOthers(t *testing.T) {
 	f.Eventually(f.in(bad)).Should(Equal(both))
 	f.Eventually(f.ready).Should(Equal(stv1.ReasonSynced))
 	f.Expect(f.object().Status.Failures).To(BeEmpty())
+}
+
+func TestWhatAllNamespacesHaveGoesWithItsSources(t *testing.T) {
+	f := newFleet(t)
+	one, other := f.member(), f.member()
+	theirs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.member(), Name: "shared"}}
+	f.Expect(f.client.Create(f.ctx, theirs)).To(Succeed())
+	f.everywhere(func(c *stv1.ClusterServiceTokenSecret) { c.Spec.Target.DeletionPolicy = stv1.DeletionPolicyDelete })
+	f.Eventually(f.in(one)).Should(Equal(both))
+	f.Eventually(f.ready).Should(Equal(stv1.ReasonTargetConflict))
+	f.Expect(f.object().Status.Target).To(Equal("shared"), "it is in some of them")
+	f.project.DeleteFolder("prod", "/shop")
+	f.Eventually(f.ready).Should(Equal(stv1.ReasonPathNotFound))
+	f.Eventually(f.in(one)).Should(BeNil())
+	f.Eventually(f.in(other)).Should(BeNil())
+	f.Expect(f.client.Get(f.ctx, client.ObjectKeyFromObject(theirs), theirs)).To(Succeed())
+	f.Expect(f.object().Status.Namespaces).To(BeNil(), "nothing is known of them while nothing is read")
+}
+
+// TestANamespaceIsLeftWhateverElseIsWrong has one namespace leave while the token is missing.
+func TestANamespaceIsLeftWhateverElseIsWrong(t *testing.T) {
+	f := newFleet(t)
+	leaves := f.member()
+	f.everywhere(func(c *stv1.ClusterServiceTokenSecret) { c.Spec.Target.DeletionPolicy = stv1.DeletionPolicyDelete })
+	f.Eventually(f.in(leaves)).Should(Equal(both))
+	f.Expect(f.client.Delete(f.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.ns, Name: "infisical-token"}})).To(Succeed())
+	f.Eventually(f.ready).Should(Equal(stv1.ReasonTokenSecretNotFound))
+	f.label(leaves, false)
+	f.Eventually(f.in(leaves)).Should(BeNil())
+}
+
+func TestWorkloadsOfEachNamespaceAreRestarted(t *testing.T) {
+	f := newFleet(t)
+	one, other := f.member(), f.member()
+	outsider := newClusterWorld(t)
+	for _, namespace := range []string{one, other, outsider.ns} {
+		f.deploy(namespace, "user", "shared")
+	}
+	mark := func(namespace string) string {
+		d := &appsv1.Deployment{}
+		f.Expect(f.client.Get(f.ctx, client.ObjectKey{Namespace: namespace, Name: "user"}, d)).To(Succeed())
+		return d.Spec.Template.Annotations[rollout.MarkOf("cluster."+f.ns)]
+	}
+	f.everywhere(func(c *stv1.ClusterServiceTokenSecret) { c.Spec.Rollout = &stv1.Rollout{Mode: stv1.RolloutReferencing} })
+	f.Eventually(f.ready).Should(Equal(stv1.ReasonSynced))
+	late := f.member()
+	f.deploy(late, "user", "shared")
+	f.Eventually(f.in(late)).Should(Equal(both))
+	f.Consistently(func() string { return mark(one) + mark(late) }, "1s").Should(BeEmpty(), "nothing has changed for anybody")
+	f.project.Put("prod", "/shop", "A", "changed")
+	for _, namespace := range []string{one, other, late} {
+		f.Eventually(func() string { return mark(namespace) }).ShouldNot(BeEmpty())
+	}
+	f.Expect(mark(outsider.ns)).To(BeEmpty())
+}
+
+func TestTheClusterKindHasItsRules(t *testing.T) {
+	f := newFleet(t)
+	for says, change := range map[string]func(*stv1.ClusterServiceTokenSecret){
+		"set target.name, or targets": func(c *stv1.ClusterServiceTokenSecret) { c.Spec.Target = stv1.Target{} },
+		"no target may have the name": func(c *stv1.ClusterServiceTokenSecret) { c.Spec.Target.Name = "infisical-token" },
+		"Merge goes with deletionPolicy Retain": func(c *stv1.ClusterServiceTokenSecret) {
+			c.Spec.Target.CreationPolicy, c.Spec.Target.DeletionPolicy = stv1.CreationPolicyMerge, stv1.DeletionPolicyDelete
+		},
+		"spec.namespace": func(c *stv1.ClusterServiceTokenSecret) { c.Spec.Namespace = "" },
+	} {
+		c := f.described()
+		change(c)
+		f.Expect(f.client.Create(f.ctx, c)).To(MatchError(ContainSubstring(says)))
+	}
+	c := f.described()
+	c.Spec.NamespaceSelector = metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}
+	f.Expect(f.client.Create(f.ctx, c)).To(Succeed())
+	f.t.Cleanup(func() { _ = f.client.Delete(context.Background(), c) })
+	f.Eventually(f.ready).Should(Equal(stv1.ReasonSpecInvalid))
 }
 
 func TestAStatusListsABoundedNumberOfFailures(t *testing.T) {

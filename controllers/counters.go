@@ -4,7 +4,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
 
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
 	"github.com/service-token-operator/service-token-operator/internal/target"
 )
@@ -39,14 +41,16 @@ func (c *counters) Observe(route string, outcome infisical.Outcome, took time.Du
 	c.latency.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// synced counts an outcome, with the reason that status has for it.
-func (c *counters) synced(reason string, out outcome) {
-	c.syncs.WithLabelValues(reason).Inc()
+// ended counts an outcome, with the reason that status has for it.
+func (c *counters) ended(obj *stv1.ServiceTokenSecret, out outcome) {
+	if out.reason != "" {
+		c.syncs.WithLabelValues(meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady).Reason).Inc()
+	}
 	if n := len(out.deleted); n > 0 {
 		c.writes.WithLabelValues("delete").Add(float64(n))
 	}
-	for _, p := range out.placed {
-		if n := len(p.restarted); n > 0 {
+	for _, restart := range out.restarts {
+		if n := len(restart.done); n > 0 {
 			c.restarts.WithLabelValues().Add(float64(n))
 		}
 	}

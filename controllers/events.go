@@ -59,8 +59,9 @@ func announceTurn(before, s *subject, condition string, to metav1.ConditionStatu
 // announceReady tells of the condition Ready and of the targets.
 func announceReady(before, s *subject, out outcome, tell teller) {
 	was, is := meta.FindStatusCondition(before.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(s.Status.Conditions, stv1.ConditionReady)
-	failed := is.Status == metav1.ConditionFalse
+	failed := is != nil && is.Status == metav1.ConditionFalse
 	switch {
+	case is == nil: // what there is to tell is told with it
 	case was == nil && !failed:
 		// Nothing turned: a new object came to what it is for, as its status says. An event for it would be a third write, beside
 		// Secret and status, for every object of a cluster that starts.
@@ -122,10 +123,10 @@ func announceWrites(before, s *subject, out outcome, tell teller) {
 // announceRollout tells which workloads were restarted, and of the first that could not be.
 func announceRollout(before, s *subject, out outcome, tell teller) {
 	var restarted []string
-	for _, p := range out.placed {
-		for _, workload := range p.restarted {
+	for _, restart := range out.restarts {
+		for _, workload := range restart.done {
 			if s.cluster != nil {
-				workload = p.namespace + "/" + workload
+				workload = restart.namespace + "/" + workload
 			}
 			restarted = append(restarted, workload)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -45,12 +46,21 @@ func (f *fanout) allows(s *subject) error {
 	return nil
 }
 
-// selected are the namespaces that an object writes to, sorted: those that its selector matches, that are not forbidden, and not about
-// to be deleted.
-func (f *fanout) selected(ctx context.Context, c *stv1.ClusterServiceTokenSecret) ([]string, error) {
+// selectorOf is the selector of an object's namespaces.
+func selectorOf(c *stv1.ClusterServiceTokenSecret) (labels.Selector, error) {
 	selector, err := metav1.LabelSelectorAsSelector(&c.Spec.NamespaceSelector)
 	if err != nil {
 		return nil, &specError{"spec.namespaceSelector", err}
+	}
+	return selector, nil
+}
+
+// selected are the namespaces that an object writes to, sorted: those that its selector matches, that are not forbidden, and not about
+// to be deleted.
+func (f *fanout) selected(ctx context.Context, c *stv1.ClusterServiceTokenSecret) ([]string, error) {
+	selector, err := selectorOf(c)
+	if err != nil {
+		return nil, err
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(metadataOf("NamespaceList").GroupVersionKind())
@@ -68,7 +78,7 @@ func (f *fanout) selected(ctx context.Context, c *stv1.ClusterServiceTokenSecret
 }
 
 // leave deletes the targets in namespaces that are not selected any longer, where their deletion policy says so. Elsewhere they stay as
-// they are.
+// they are. What cannot be deleted does not stop the rest.
 func (f *fanout) leave(ctx context.Context, targets *target.Writer, s *subject, selected []string) (deleted []placed, err error) {
 	for _, t := range targetsOf(s.ServiceTokenSecret) {
 		if t.DeletionPolicy != stv1.DeletionPolicyDelete {
@@ -78,7 +88,7 @@ func (f *fanout) leave(ctx context.Context, targets *target.Writer, s *subject, 
 		namespaces, failed := f.holders(ctx, s, ref)
 		err = errors.Join(err, failed)
 		for _, namespace := range namespaces {
-			if _, in := slices.BinarySearch(selected, namespace); in || !f.open(namespace) {
+			if _, in := slices.BinarySearch(selected, namespace); in || !f.open(namespace) || !f.stays(ctx, namespace) {
 				continue
 			}
 			gone, failed := targets.Delete(ctx, s.placement(namespace, &t))
@@ -89,6 +99,12 @@ func (f *fanout) leave(ctx context.Context, targets *target.Writer, s *subject, 
 		}
 	}
 	return deleted, err
+}
+
+// stays says whether a namespace is there and not about to be deleted, with all that is in it.
+func (f *fanout) stays(ctx context.Context, namespace string) bool {
+	ns := metadataOf("Namespace")
+	return f.cache.Get(ctx, client.ObjectKey{Name: namespace}, ns) == nil && ns.DeletionTimestamp.IsZero()
 }
 
 // holders are the namespaces that have the target, as the caches know them.

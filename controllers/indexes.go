@@ -8,7 +8,7 @@ import (
 )
 
 // Field indexes of both kinds: the Secrets and ConfigMaps that an object reads, those that it writes, and the id of the token that it
-// was last seen to use. And of ConfigMaps: the object whose they are, if it is no ServiceTokenSecret.
+// was last seen to use. And of ConfigMaps: the object whose they are.
 const (
 	indexInputs = "inputs"
 	indexTarget = "target"

@@ -173,6 +173,27 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	w.change("shop", func(o *stv1.ServiceTokenSecret) { o.Spec.Sources[0].Path = "/nowhere" })
 	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonPathNotFound))
 
+	var values map[string]float64
+	w.Eventually(func() map[string]float64 {
+		values = w.gathered()
+		return values
+	}).Should(HaveKey("servicetoken_syncs_total,PathNotFound"), "it is counted when it is told")
+	for series, least := range map[string]float64{
+		"servicetoken_syncs_total,Synced": 3, "servicetoken_syncs_total,PathNotFound": 1,
+		"servicetoken_secret_writes_total,create": 1, "servicetoken_secret_writes_total,update": 1, "servicetoken_secret_writes_total,heal": 1,
+		"servicetoken_change_duration_seconds":                                      1,
+		"servicetoken_infisical_requests_total,200,GET /api/v3/secrets":             2,
+		"servicetoken_infisical_request_duration_seconds,GET /api/v2/service-token": 1,
+		"servicetoken_objects,Ready,PathNotFound,False":                             1,
+	} {
+		w.Expect(values[series]).To(BeNumerically(">=", least), "%s of %v", series, values)
+	}
+	w.Expect(values["servicetoken_change_duration_seconds"]).To(BeEquivalentTo(1), "a change of the spec is no change at the server")
+}
+
+// gathered are the values of all series of the operator, which must be as they are documented; of a histogram, the count.
+func (w *world) gathered() map[string]float64 {
+	w.t.Helper()
 	gathered, err := w.metrics.Gather()
 	w.Expect(err).NotTo(HaveOccurred())
 	documented := map[string]Family{}
@@ -194,17 +215,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 			values[series] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
-	for series, least := range map[string]float64{
-		"servicetoken_syncs_total,Synced": 3, "servicetoken_syncs_total,PathNotFound": 1,
-		"servicetoken_secret_writes_total,create": 1, "servicetoken_secret_writes_total,update": 1, "servicetoken_secret_writes_total,heal": 1,
-		"servicetoken_change_duration_seconds":                                      1,
-		"servicetoken_infisical_requests_total,200,GET /api/v3/secrets":             2,
-		"servicetoken_infisical_request_duration_seconds,GET /api/v2/service-token": 1,
-		"servicetoken_objects,Ready,PathNotFound,False":                             1,
-	} {
-		w.Expect(values[series]).To(BeNumerically(">=", least), "%s of %v", series, values)
-	}
-	w.Expect(values["servicetoken_change_duration_seconds"]).To(BeEquivalentTo(1), "a change of the spec is no change at the server")
+	return values
 }
 
 func TestAReplicaThatWaitsTellsOfItsBuildAlone(t *testing.T) {

@@ -27,8 +27,10 @@ func reasonOf(err error) (reason string, known bool) {
 		{stv1.ReasonKeyInvalid, is[*compose.KeyError](err)},
 		{stv1.ReasonKeyConflict, is[*compose.ConflictError](err)},
 		{stv1.ReasonTargetTooLarge, is[*compose.TooLargeError](err) || is[*target.TooLargeError](err)},
-		{stv1.ReasonTargetConflict, is[*target.ConflictError](err) || is[*target.RefusedError](err) || is[*writeError](err)},
-		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err) || is[*target.IncompleteError](err) || is[*template.Error](err) || is[*specError](err)},
+		{stv1.ReasonTargetConflict, is[*target.ConflictError](err) || is[*target.RefusedError](err)},
+		{stv1.ReasonWriteFailed, is[*writeError](err)},
+		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err) || is[*target.IncompleteError](err) || is[*template.Error](err)},
+		{stv1.ReasonSpecInvalid, is[*specError](err)},
 		{stv1.ReasonNamespaceForbidden, is[*forbiddenError](err)},
 		{stv1.ReasonBackendUnavailable, is[*usage.NotCoveredError](err)},
 	} {

@@ -119,6 +119,9 @@ func TestReasons(t *testing.T) {
 			})(w)
 		}, "A", false},
 		"data that the type does not take": {stv1.ReasonTemplateFailed, shop(func(o *stv1.ServiceTokenSecret) { o.Spec.Target.Type = "kubernetes.io/tls" }), "tls.crt", false},
+		"a glob that is none": {stv1.ReasonSpecInvalid, shop(func(o *stv1.ServiceTokenSecret) {
+			o.Spec.Sources[0].Include = []stv1.NamePattern{{Glob: "["}}
+		}), "spec.sources[0].include[0]", false},
 		"somebody else's Secret": {stv1.ReasonTargetConflict, func(w *world) {
 			w.putSecret("shop-env", map[string]string{"MINE": "x"})
 			shop()(w)
@@ -167,14 +170,15 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// readyReasons are the reasons that DESIGN and docs/troubleshooting.md list.
+// readyReasons are the reasons that docs/troubleshooting.md lists, but for WriteFailed (TestAWriteThatFailsForAWhileIsSaid), and
+// NamespaceForbidden, which is the other kind's (TestForbiddenNamespacesAreClosed).
 var readyReasons = []string{
 	stv1.ReasonSynced, stv1.ReasonSuspended, stv1.ReasonTokenSecretNotFound, stv1.ReasonTokenMalformed, stv1.ReasonTokenRejected,
 	stv1.ReasonTokenExpired, stv1.ReasonTokenRevoked, stv1.ReasonScopeDenied, stv1.ReasonPermissionDenied,
 	stv1.ReasonEnvironmentNotFound, stv1.ReasonPathNotFound, stv1.ReasonSourceEmpty, stv1.ReasonDecryptionFailed,
 	stv1.ReasonReferenceUnresolved, stv1.ReasonKeyInvalid, stv1.ReasonKeyConflict, stv1.ReasonTemplateFailed,
 	stv1.ReasonTargetConflict, stv1.ReasonTargetTooLarge, stv1.ReasonHostNotAllowed, stv1.ReasonRateLimited,
-	stv1.ReasonBackendUnavailable,
+	stv1.ReasonBackendUnavailable, stv1.ReasonSpecInvalid,
 }
 
 // TestNoFailureTouchesASyncedSecret lets everything go wrong after the first sync: the Secret must stay byte for byte, and be

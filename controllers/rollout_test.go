@@ -40,7 +40,7 @@ func (w *world) mark(namespace, name string) func() string {
 	return func() string {
 		d := &appsv1.Deployment{}
 		w.Expect(w.client.Get(w.ctx, client.ObjectKey{Namespace: namespace, Name: name}, d)).To(Succeed())
-		return d.Spec.Template.Annotations[rollout.RestartedAnnotation]
+		return d.Spec.Template.Annotations[rollout.MarkOf("shop")]
 	}
 }
 
@@ -54,7 +54,7 @@ func TestAChangeRestartsWhatUsesTheSecretOnce(t *testing.T) {
 	w.Consistently(w.mark(w.ns, "user"), "1s").Should(BeEmpty(), "a Secret that is made restarts nothing")
 
 	w.project.Put("prod", "/shop", "A", "changed")
-	w.Eventually(w.mark(w.ns, "user")).Should(HavePrefix("shop."))
+	w.Eventually(w.mark(w.ns, "user")).Should(Not(BeEmpty()))
 	first := w.mark(w.ns, "user")()
 	w.Eventually(w.events("shop")).Should(HaveKeyWithValue(stv1.ReasonRestarted, 1))
 
@@ -143,6 +143,26 @@ func TestAnAdoptedSecretRestartsNothingUntilItChanges(t *testing.T) {
 			w.Eventually(w.mark(w.ns, "user")).ShouldNot(BeEmpty())
 		})
 	}
+}
+
+// TestARestartForAMergeThatWasNotDoneStaysSaid knows nothing of it later, as somebody else's Secret carries no marks.
+func TestARestartForAMergeThatWasNotDoneStaysSaid(t *testing.T) {
+	w := newWorld(t)
+	w.deploy(w.ns, "user", "shop-env")
+	w.putSecret("shop-env", map[string]string{"MINE": "x"})
+	allow := w.refuseUpdates("apps", "deployments", &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "user"}})
+	w.synced(rolling(stv1.RolloutReferencing), func(o *stv1.ServiceTokenSecret) { o.Spec.Target.CreationPolicy = stv1.CreationPolicyMerge })
+	w.project.Put("prod", "/shop", "A", "changed")
+	failed := func() bool {
+		return meta.IsStatusConditionFalse(w.get("shop").Status.Conditions, stv1.ConditionRolledOut)
+	}
+	w.Eventually(failed).Should(BeTrue())
+	allow()
+	w.refresh("shop")
+	w.Consistently(failed, "1s").Should(BeTrue())
+	w.project.Put("prod", "/shop", "A", "again")
+	w.Eventually(failed).Should(BeFalse())
+	w.Expect(w.mark(w.ns, "user")()).NotTo(BeEmpty())
 }
 
 // TestARestartThatWasNotDoneIsDoneLater has an admission policy refuse it, as a process that ends in between would leave it: the

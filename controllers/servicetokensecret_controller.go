@@ -62,7 +62,9 @@ type reconciler struct {
 	started  time.Time // set before the first look
 	// heals keeps apart the heals of one object, ever further: whoever changes its Secret again and again, another controller or
 	// a webhook, is not to be fought at the speed of the API server.
-	heals *flowcontrol.Backoff
+	heals    *flowcontrol.Backoff
+	restarts *flowcontrol.Backoff // that failed
+	troubles troubles
 }
 
 // Reconcile looks at one object once. It never waits for a server: what has to be fetched first is fetched by the pool, which
@@ -81,7 +83,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	out, retry := r.sync(ctx, s)
-	if out.reason == "" { // nothing is known yet, so there is nothing to say
+	if out.reason == "" && !out.changed() { // nothing is known yet, so there is nothing to say
 		return ctrl.Result{RequeueAfter: out.recheck}, retry
 	}
 	if r.refreshWanted(s.ServiceTokenSecret) {
@@ -102,12 +104,14 @@ func (r *reconciler) release(owner source.Owner) {
 
 // outcome is what one look at an object came to.
 type outcome struct {
-	reason, message string        // of the condition Ready; no reason means: nothing is known yet
+	reason, message string        // of the condition Ready; no reason means: nothing is known yet, or it is what it was
 	token           *tokenOutcome // the token in use, when there is one
 	placed          []placed      // each target in each namespace, where it came to that
+	restarts        []restart     // for those whose data has changed
 	spread          *spread       // how the namespaces of a ClusterServiceTokenSecret fare, where it came to that
 	keys            *int32        // in the targets of one namespace, when all are right
-	gone            bool          // every source is, and the deletion policy of a target is Delete
+	read            bool          // all sources were, for the spec as it is
+	gone            bool          // all sources are, and the deletion policy of a target is Delete
 	deleted         []placed      // what was deleted just now
 	recheck         time.Duration // look again after at most this
 }
@@ -119,9 +123,9 @@ func (o *outcome) sooner(d time.Duration) {
 	}
 }
 
-// changed says whether anything was written or deleted.
+// changed says whether anything was written, restarted or deleted.
 func (o *outcome) changed() bool {
-	return len(o.deleted) > 0 || slices.ContainsFunc(o.placed, func(p placed) bool { return p.written.Changed })
+	return len(o.deleted)+len(o.restarts) > 0 || slices.ContainsFunc(o.placed, func(p placed) bool { return p.written.Changed })
 }
 
 // tokenOutcome is what is known of the token in use.
@@ -132,17 +136,38 @@ type tokenOutcome struct {
 }
 
 // sync does the work: token Secret → credential → snapshots → data → targets. An error is one of the API server's and worth another
-// try; everything else is an outcome, and without a reason nothing is known yet.
+// try; everything else is an outcome.
 func (r *reconciler) sync(ctx context.Context, s *subject) (outcome, error) {
-	obj, owner := s.ServiceTokenSecret, s.key()
-	if obj.Spec.Suspend {
-		r.release(owner)
+	if s.Spec.Suspend {
+		r.release(s.key())
 		return outcome{reason: stv1.ReasonSuspended, message: "spec.suspend is true: nothing is read or written"}, nil
 	}
-	if err := r.fanout.allows(s); err != nil {
-		r.pool.Leave(owner)
-		return failedBy(err), nil
+	if s.cluster == nil {
+		return r.bring(ctx, s, []string{s.Namespace})
 	}
+	namespaces, err := r.fanout.selected(ctx, s.cluster)
+	if err == nil {
+		err = r.fanout.allows(s)
+	}
+	if err != nil {
+		r.pool.Leave(s.key())
+		return classified(err)
+	}
+	left, failed := r.fanout.leave(ctx, r.targets, s, namespaces) // whatever comes of the others
+	out, err := r.bring(ctx, s, namespaces)
+	out.deleted = append(out.deleted, left...)
+	if _, known := reasonOf(failed); known && out.reason == stv1.ReasonSynced {
+		refused := failedBy(failed)
+		out.reason, out.message = refused.reason, "in a namespace that is not selected any longer: "+refused.message
+		out.sooner(refused.recheck)
+		return out, err
+	}
+	return out, errors.Join(err, failed)
+}
+
+// bring reads what the subject asks for, and writes it to the namespaces.
+func (r *reconciler) bring(ctx context.Context, s *subject, namespaces []string) (outcome, error) {
+	obj, owner := s.ServiceTokenSecret, s.key()
 	cred, err := r.inputs.credential(ctx, s.home(), &obj.Spec)
 	if err != nil {
 		if _, known := reasonOf(err); !known {
@@ -166,50 +191,37 @@ func (r *reconciler) sync(ctx context.Context, s *subject) (outcome, error) {
 		}
 		return outcome{recheck: pendingRecheck}, nil
 	case read.gone && deletes(obj) && obj.Status.SyncedGeneration == obj.Generation:
-		out, err = r.withdraw(ctx, s, read)
+		out, err = r.withdraw(ctx, s, namespaces, read)
 	case read.err != nil:
 		out, err = classified(read.err)
 	default:
-		out, err = r.deliver(ctx, s, read)
+		out, err = r.deliver(ctx, s, namespaces, read)
 	}
 	out.token = token
 	return out, err
 }
 
-// deliver writes what was read to where it belongs.
-func (r *reconciler) deliver(ctx context.Context, s *subject, read reading) (outcome, error) {
-	namespaces, err := r.namespaces(ctx, s)
-	if err != nil {
-		return classified(err)
-	}
-	out, err := s.summary(r.write(ctx, s, namespaces, read), read)
-	if s.cluster != nil && err == nil {
-		out.deleted, err = r.fanout.leave(ctx, r.targets, s, namespaces)
+// deliver writes what was read to where it belongs, and restarts what uses it.
+func (r *reconciler) deliver(ctx context.Context, s *subject, namespaces []string, read reading) (outcome, error) {
+	all := r.write(ctx, s, namespaces, read)
+	restarts := r.rollOut(ctx, s, all)
+	out, err := r.summary(s, all, read.skipped)
+	out.read, out.restarts = true, restarts
+	for _, restart := range restarts {
+		out.sooner(restart.wait)
 	}
 	return out, err
 }
 
 // withdraw deletes what is to go with its sources.
-func (r *reconciler) withdraw(ctx context.Context, s *subject, read reading) (outcome, error) {
-	namespaces, err := r.namespaces(ctx, s)
-	if err != nil {
-		return classified(err)
-	}
+func (r *reconciler) withdraw(ctx context.Context, s *subject, namespaces []string, read reading) (outcome, error) {
 	deleted, err := r.remove(ctx, s, namespaces)
-	if err != nil {
-		return classified(err)
-	}
 	out := failedBy(read.err)
-	out.gone, out.deleted = true, deleted
-	return out, nil
-}
-
-// namespaces are those that the subject's targets are in.
-func (r *reconciler) namespaces(ctx context.Context, s *subject) ([]string, error) {
-	if s.cluster == nil {
-		return []string{s.Namespace}, nil
+	if err != nil {
+		out, err = classified(err)
 	}
-	return r.fanout.selected(ctx, s.cluster)
+	out.gone, out.deleted = true, deleted
+	return out, err
 }
 
 // describe is what is known of the token in use.

@@ -50,7 +50,8 @@ func (r *reconciler) shape(ctx context.Context, s *subject, t *stv1.Target, data
 	return r.render(ctx, s, t, out)
 }
 
-// render makes keys, labels and annotations by the target's templates, all of them at once, as the limits are for all.
+// render makes keys, labels and annotations by the target's templates, all of them at once, as the limits are for all: an object has its
+// work rationed, however many targets it has.
 func (r *reconciler) render(ctx context.Context, s *subject, t *stv1.Target, plain shape) (shape, error) {
 	files, err := r.inputs.templates(ctx, s.home(), t.Template.TemplateFrom)
 	if err != nil {
@@ -82,7 +83,7 @@ func (r *reconciler) render(ctx context.Context, s *subject, t *stv1.Target, pla
 			})
 		}
 	}
-	texts, err := template.Render(plain.data, templates, template.Limits{})
+	texts, err := template.Render(plain.data, templates, template.Limits{MaxSteps: template.DefaultMaxSteps / len(targetsOf(s.ServiceTokenSecret))})
 	if err != nil {
 		ref := referenceOf(s.ServiceTokenSecret, t)
 		return shape{}, fmt.Errorf("template of %s %s: %w", ref.Kind, ref.Name, err)

@@ -170,7 +170,7 @@ func TestWhatCannotBeShapedIsNamed(t *testing.T) {
 		"a broken glob": {func(o *stv1.ServiceTokenSecret) {
 			o.Spec.Sources[0].Include = []stv1.NamePattern{{Glob: "A"}, {Glob: "["}}
 		},
-			stv1.ReasonTemplateFailed, []string{"spec.sources[0].include[1]"}},
+			stv1.ReasonSpecInvalid, []string{"spec.sources[0].include[1]"}},
 		"a key that nothing was read for": {func(o *stv1.ServiceTokenSecret) { o.Spec.Target.Keys = []string{"A", "NOPE"} },
 			stv1.ReasonReferenceUnresolved, []string{"Secret shop-env", "NOPE"}},
 		"a template that does not parse": {templated(stv1.Template{Data: map[string]string{"app.yaml": "{{ .A "}}), stv1.ReasonTemplateFailed, []string{"Secret shop-env", "data[app.yaml]"}},

@@ -34,14 +34,14 @@ func (r *reconciler) report(ctx context.Context, s *subject, out outcome) (ctrl.
 		s.setReady(out, now)
 		r.setToken(s.ServiceTokenSecret, out.token, now)
 		r.setDelay(s.ServiceTokenSecret, out, now)
-		setRolledOut(s.ServiceTokenSecret, out.placed, now)
+		setRolledOut(s.ServiceTokenSecret, out, now)
 		s.Status.LastHandledRefresh = s.Annotations[stv1.RefreshAnnotation]
 		err := r.writeStatus(ctx, before, s, out, now)
 		if err == nil {
 			// Events follow the status that tells the same: a look that fails before it is told once more, one after it is not
 			// told twice.
 			r.announce(ctx, before, s, out)
-			r.counters.synced(meta.FindStatusCondition(s.Status.Conditions, stv1.ConditionReady).Reason, out)
+			r.counters.ended(s.ServiceTokenSecret, out)
 			return ctrl.Result{RequeueAfter: r.nextLook(s.ServiceTokenSecret, out, now)}, nil
 		}
 		if !apierrors.IsConflict(err) {
@@ -82,6 +82,15 @@ func (r *reconciler) writeStatus(ctx context.Context, before, s *subject, out ou
 
 func (s *subject) setReady(out outcome, now metav1.Time) {
 	obj := s.ServiceTokenSecret
+	if len(out.placed) > 0 {
+		setWritten(&obj.Status, s.written(out.placed))
+	}
+	if out.changed() {
+		obj.Status.LastSyncTime = &now
+	}
+	if out.reason == "" {
+		return // Ready is what it was
+	}
 	obj.Status.ObservedGeneration = obj.Generation
 	status := metav1.ConditionFalse
 	if out.reason == stv1.ReasonSynced {
@@ -91,21 +100,24 @@ func (s *subject) setReady(out outcome, now metav1.Time) {
 	if reason == stv1.ReasonTokenRevoked && knownExpired(obj, out, now) {
 		reason, message = stv1.ReasonTokenExpired, expiredMessage
 	}
-	changed := setCondition(obj, stv1.ConditionReady, status, reason, message, now)
+	if setCondition(obj, stv1.ConditionReady, status, reason, message, now) {
+		obj.Status.LastSyncTime = &now
+	}
 	if out.keys != nil {
 		obj.Status.Secrets = out.keys
-		setWritten(&obj.Status, referencesOf(obj))
+	}
+	if out.read {
 		obj.Status.SyncedGeneration = obj.Generation
 	}
 	if out.gone {
 		obj.Status.Secrets = nil
 	}
-	if out.spread != nil {
-		counts := out.spread.counts
-		s.cluster.Status.Namespaces, s.cluster.Status.Failures = &counts, out.spread.failures
-	}
-	if changed || out.changed() {
-		obj.Status.LastSyncTime = &now
+	if s.cluster != nil {
+		s.cluster.Status.Namespaces, s.cluster.Status.Failures = nil, nil // of what is not written, nothing is known
+		if out.spread != nil {
+			counts := out.spread.counts
+			s.cluster.Status.Namespaces, s.cluster.Status.Failures = &counts, out.spread.failures
+		}
 	}
 }
 

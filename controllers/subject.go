@@ -108,9 +108,12 @@ func referencesOf(obj *stv1.ServiceTokenSecret) []stv1.TargetReference {
 
 // setWritten notes what was written: a single Secret by its name alone, as most objects have it, and there are many.
 func setWritten(status *stv1.ServiceTokenSecretStatus, refs []stv1.TargetReference) {
-	status.Target, status.Targets = refs[0].Name, refs
-	if len(refs) == 1 && refs[0].Kind == stv1.TargetKindSecret {
-		status.Targets = nil
+	status.Target, status.Targets = "", nil
+	if len(refs) > 0 {
+		status.Target = refs[0].Name
+	}
+	if len(refs) > 1 || len(refs) == 1 && refs[0].Kind != stv1.TargetKindSecret {
+		status.Targets = refs
 	}
 }
 

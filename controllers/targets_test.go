@@ -1,16 +1,23 @@
 package controllers
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/source"
+	"github.com/service-token-operator/service-token-operator/internal/usage"
 )
 
 func several(targets ...stv1.Target) func(*stv1.ServiceTokenSecret) {
@@ -75,11 +82,80 @@ func TestATargetThatCannotBeWrittenDoesNotHoldUpTheOthers(t *testing.T) {
 	w.Eventually(w.data("good")).Should(Equal(map[string]string{"A": "alpha", "B": "beta"}))
 	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTargetConflict))
 	w.Expect(w.message("shop")).To(And(ContainSubstring("theirs"), ContainSubstring("broken")))
+	w.Expect(w.get("shop").Status.Target).To(Equal("good"))
 	w.Expect(w.data("theirs")()).To(Equal(map[string]string{"MINE": "x"}))
 
 	w.project.Put("prod", "/shop", "A", "changed")
 	w.Eventually(w.data("good")).Should(HaveKeyWithValue("A", "changed"))
 	w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonTargetConflict))
+}
+
+// TestAWriteThatFailsForAWhileIsSaid has the API server fail one of two targets: while that may pass, the object stays what it was.
+func TestAWriteThatFailsForAWhileIsSaid(t *testing.T) {
+	w := newWorld(t)
+	w.synced(several(stv1.Target{Name: "good"}, stv1.Target{Name: "bad"}))
+	w.stop()
+	now := clocktesting.NewFakePassiveClock(time.Now())
+	r := &reconciler{
+		selector: labels.Everything(), client: w.client, live: w.client, recorder: events.NewFakeRecorder(9), clock: now, counters: newCounters(),
+		ledger: usage.NewLedger(usage.Options{}), pool: source.NewPool(source.Options{}),
+	}
+	look := func() (outcome, error) {
+		s := &subject{ServiceTokenSecret: w.get("shop")}
+		out, err := r.summary(s, []placed{
+			{namespace: w.ns, target: stv1.TargetReference{Kind: "Secret", Name: "good"}},
+			{namespace: w.ns, target: stv1.TargetReference{Kind: "Secret", Name: "bad"}, err: apierrors.NewInternalError(errors.New("hunter2"))},
+		}, nil)
+		if out.reason != "" {
+			_, reported := r.report(w.ctx, s, out)
+			w.Expect(reported).NotTo(HaveOccurred())
+		}
+		return out, err
+	}
+	out, err := look()
+	w.Expect(err).To(HaveOccurred(), "it is tried again")
+	w.Expect(out.reason).To(BeEmpty())
+	now.SetTime(now.Now().Add(lastingAfter))
+	_, err = look()
+	w.Expect(err).To(HaveOccurred())
+	w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonWriteFailed))
+	w.Expect(w.message("shop")).To(And(ContainSubstring("500"), Not(ContainSubstring("hunter2"))))
+	w.start()
+	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonSynced))
+}
+
+func TestTroublesLastFromTheFirstToTheLast(t *testing.T) {
+	g := NewWithT(t)
+	var known troubles
+	now := time.Now()
+	g.Expect(known.lasting("a", now)).To(BeFalse())
+	g.Expect(known.lasting("a", now.Add(lastingAfter-1))).To(BeFalse())
+	g.Expect(known.lasting("a", now.Add(lastingAfter))).To(BeTrue())
+	known.over("a")
+	g.Expect(known.lasting("a", now.Add(lastingAfter))).To(BeFalse())
+	g.Expect(known.lasting("b", now.Add(2*forgottenAfter))).To(BeFalse())
+	g.Expect(known.known).To(HaveLen(1), "what nobody met for long is forgotten")
+}
+
+func TestATargetThatIsFoughtForDoesNotHoldUpTheOthers(t *testing.T) {
+	w := newWorld(t)
+	w.synced(several(stv1.Target{Name: "fought"}, stv1.Target{Name: "quiet"}))
+	edit := func() {
+		secret, err := w.secret("fought")
+		w.Expect(err).NotTo(HaveOccurred())
+		secret.Data["A"] = []byte("theirs")
+		w.Expect(w.client.Update(w.ctx, secret)).To(Succeed())
+	}
+	for range 3 { // of which each makes the next heal come later
+		edit()
+		w.Eventually(w.data("fought")).Should(HaveKeyWithValue("A", "alpha"))
+	}
+	edit()
+	w.project.Put("prod", "/shop", "A", "changed")
+	w.refresh("shop")
+	w.Eventually(w.data("quiet")).Should(HaveKeyWithValue("A", "changed"))
+	w.Eventually(w.data("fought")).Should(HaveKeyWithValue("A", "changed"))
+	w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonSynced))
 }
 
 func TestAnImmutableSecretIsMadeAnewForAChange(t *testing.T) {

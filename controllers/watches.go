@@ -91,6 +91,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		counters: newCounters(),
 		clock:    clock.RealClock{},
 		heals:    flowcontrol.NewBackOff(healMin, healMax),
+		restarts: flowcontrol.NewBackOff(restartMin, restartMax),
 	}
 	if o.ClusterSecrets {
 		r.fanout = &fanout{cache: mgr.GetCache(), managed: managed, forbidden: o.ForbiddenNamespaces}
@@ -188,10 +189,26 @@ func (r *reconciler) clusterWatches(caches cache.Cache) []watched {
 	return []watched{
 		{caches, &stv1.ClusterServiceTokenSecret{}, &handler.EnqueueRequestForObject{}, ownChange},
 		// Namespaces, by metadata: one that is new, or has other labels, may be selected now, or not any longer.
-		{caches, metadataOf("Namespace"), handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
-			return r.findCluster(ctx, "", "")
-		}), []predicate.Predicate{predicate.LabelChangedPredicate{}}},
+		{caches, metadataOf("Namespace"), handler.EnqueueRequestsFromMapFunc(r.selecting), []predicate.Predicate{predicate.LabelChangedPredicate{}}},
 	}
+}
+
+// selecting returns the ClusterServiceTokenSecrets that select a namespace. Of one whose labels have changed it is asked with the former
+// labels, too.
+func (r *reconciler) selecting(ctx context.Context, namespace client.Object) []reconcile.Request {
+	var list stv1.ClusterServiceTokenSecretList
+	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that select a namespace", "namespace", namespace.GetName())
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		c := &list.Items[i]
+		if selector, err := selectorOf(c); err == nil && selector.Matches(labels.Set(namespace.GetLabels())) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
+		}
+	}
+	return requests
 }
 
 // ownChange is a change of an object that is worth a look: a new spec, or an annotation that asks for a fetch. Not of its status: it is
@@ -226,16 +243,12 @@ func (r *reconciler) find(ctx context.Context, namespace, index, value string) [
 	return r.list(ctx, &stv1.ServiceTokenSecretList{}, client.InNamespace(namespace), client.MatchingFields{index: value})
 }
 
-// findCluster returns the ClusterServiceTokenSecrets that name something, or all where index is empty.
+// findCluster returns the ClusterServiceTokenSecrets that name something.
 func (r *reconciler) findCluster(ctx context.Context, index, value string) []reconcile.Request {
 	if r.fanout == nil {
 		return nil
 	}
-	var options []client.ListOption
-	if index != "" {
-		options = append(options, client.MatchingFields{index: value})
-	}
-	return r.list(ctx, &stv1.ClusterServiceTokenSecretList{}, options...)
+	return r.list(ctx, &stv1.ClusterServiceTokenSecretList{}, client.MatchingFields{index: value})
 }
 
 func (r *reconciler) list(ctx context.Context, list client.ObjectList, options ...client.ListOption) []reconcile.Request {

@@ -26,15 +26,13 @@ type placed struct {
 	written target.Result
 	err     error         // has a reason, or is the API server's and worth another try
 	held    time.Duration // it was healed a moment ago, and is not to be looked at again before
-
-	restarted []string // workloads
-	unrolled  error    // why not all were
 }
 
 // writers is how many targets of one subject are written at the same time: of most there is one, of a cluster's one in each namespace.
 const writers = 8
 
-// write brings the subject's targets to what was read, each for itself: what fails does not stop the others.
+// write brings the subject's targets to what was read, each for itself: what fails does not stop the others. The result has them by
+// namespace.
 func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string, read reading) []placed {
 	targets := targetsOf(s.ServiceTokenSecret)
 	all := make([]placed, len(namespaces)*len(targets))
@@ -59,9 +57,6 @@ func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string,
 		}
 	}
 	_ = work.Wait()
-	for i := range all {
-		r.rollOut(ctx, s, &targets[i%len(targets)], &all[i]) // when all are written, as a workload may use several
-	}
 	var seen time.Time
 	// Else it is the spec that changed, or something that was read long ago is written now, for another reason.
 	if last := s.Status.LastSyncTime; s.Status.SyncedGeneration == s.Generation && last != nil && read.seen.After(last.Time) {
@@ -75,8 +70,7 @@ func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string,
 
 // place writes one target in one namespace.
 func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shape shape, revision string, p *placed) {
-	// The UID, as an object that is made anew begins anew.
-	id := strings.Join([]string{string(s.UID), p.namespace, string(p.target.Kind), p.target.Name}, "/")
+	id := p.id(s)
 	if r.heals.IsInBackOffSinceUpdate(id, r.clock.Now()) {
 		p.held = r.heals.Get(id)
 		return
@@ -85,11 +79,17 @@ func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shap
 	desired.Type = corev1.SecretType(t.Type)
 	desired.Immutable = t.Immutable
 	desired.Labels, desired.Annotations, desired.Data = shape.labels, shape.annotations, shape.data
-	desired.Revision, desired.Known = revision, slices.Contains(writtenBy(&s.Status), p.target)
+	// What a namespace had before its ClusterServiceTokenSecret took it over is not known of each.
+	desired.Revision, desired.Known = revision, s.cluster == nil && slices.Contains(writtenBy(&s.Status), p.target)
 	if p.written, p.err = r.targets.Apply(ctx, desired); p.err == nil && p.written.Healed {
 		r.heals.Next(id, r.clock.Now())
 		r.heals.GC()
 	}
+}
+
+// id tells placed targets apart. It has the UID, as an object that is made anew begins anew.
+func (p *placed) id(s *subject) string {
+	return strings.Join([]string{string(s.UID), p.namespace, string(p.target.Kind), p.target.Name}, "/")
 }
 
 // placement is a target in a namespace, as far as it says which it is and whose.
@@ -98,25 +98,24 @@ func (s *subject) placement(namespace string, t *stv1.Target) target.Desired {
 	return target.Desired{Kind: target.Kind(ref.Kind), Namespace: namespace, Name: ref.Name, Owner: s.owner(), Policy: target.CreationPolicy(t.CreationPolicy)}
 }
 
-// summary is what the targets came to. The error is the API server's and worth another try; if it is alone, nothing else is to be told.
-func (s *subject) summary(all []placed, read reading) (outcome, error) {
-	out := outcome{reason: stv1.ReasonSynced, placed: all}
+// summary is what the targets came to. The error is the API server's and worth another try; without a reason in the outcome it is no
+// news yet.
+func (r *reconciler) summary(s *subject, all []placed, skipped []string) (outcome, error) {
+	out := outcome{placed: all}
 	var failed []*placed
 	var retry error
-	quiet := true // but for what is held back
+	held := false
 	for i := range all {
 		p := &all[i]
-		out.sooner(p.held)
-		if p.unrolled != nil {
-			out.sooner(refusedRecheck)
-		}
-		quiet = quiet && p.held > 0
 		if p.err == nil {
+			held = held || p.held > 0
+			out.sooner(p.held)
+			r.troubles.over(p.id(s))
 			continue
 		}
 		if _, known := reasonOf(p.err); !known {
 			retry = errors.Join(retry, p.err)
-			if s.cluster == nil {
+			if !r.troubles.lasting(p.id(s), r.clock.Now()) {
 				continue
 			}
 			p.err = &writeError{p.err}
@@ -124,24 +123,24 @@ func (s *subject) summary(all []placed, read reading) (outcome, error) {
 		failed = append(failed, p)
 	}
 	switch {
-	case len(all) > 0 && quiet:
-		return outcome{recheck: out.recheck}, nil
-	case retry != nil && len(failed) == 0:
-		return outcome{}, retry
 	case len(failed) > 0:
 		s.fail(&out, failed)
-		return out, retry
+	case retry == nil && !held: // else Ready is what it was
+		s.succeed(&out, skipped)
 	}
-	s.succeed(&out, read.skipped)
-	return out, nil
+	return out, retry
 }
 
-// writeError is an error of the API server without a reason of ours, in a namespace of many. It leaves out the server's words, which
-// may repeat what was sent.
+// writeError says that the API server failed to write a target, for a while. It leaves out the server's words, which may be anybody's and
+// repeat what was sent.
 type writeError struct{ err error }
 
 func (e *writeError) Error() string {
-	return fmt.Sprintf("the API server could not write it (%s)", apierrors.ReasonForError(e.err))
+	var status apierrors.APIStatus
+	if errors.As(e.err, &status) {
+		return fmt.Sprintf("the API server fails to write it (status %d); the operator tries on", status.Status().Code)
+	}
+	return "the API server does not answer; the operator tries on"
 }
 
 // fail sets what is wrong, by the first that failed.
@@ -166,7 +165,7 @@ func (s *subject) fail(out *outcome, failed []*placed) {
 // succeed sets what there is.
 func (s *subject) succeed(out *outcome, skipped []string) {
 	var holds []string
-	keys := 0
+	var keys int32
 	for _, p := range out.placed {
 		if p.namespace != out.placed[0].namespace {
 			break
@@ -176,11 +175,9 @@ func (s *subject) succeed(out *outcome, skipped []string) {
 			noun = "key"
 		}
 		holds = append(holds, fmt.Sprintf("%s %s holds %d %s", p.target.Kind, p.target.Name, p.keys, noun))
-		keys += p.keys
+		keys += int32(p.keys) //nolint:gosec // targets of 1 MiB cannot hold 2^31 keys
 	}
-	out.message = strings.Join(holds, ", ")
-	count := int32(keys)
-	out.keys = &count
+	out.reason, out.message, out.keys = stv1.ReasonSynced, strings.Join(holds, ", "), &keys
 	if s.cluster != nil {
 		out.spread = spreadOf(out.placed, nil)
 		if out.message == "" {
@@ -194,42 +191,13 @@ func (s *subject) succeed(out *outcome, skipped []string) {
 	}
 }
 
-// spread is how the namespaces of a cluster's object fare.
-type spread struct {
-	counts   stv1.NamespaceCounts
-	failures []stv1.NamespaceFailure
+// written are the object's targets that are there: those that were right at this look, in a namespace at least, or were before.
+func (s *subject) written(all []placed) []stv1.TargetReference {
+	before := writtenBy(&s.Status)
+	return slices.DeleteFunc(referencesOf(s.ServiceTokenSecret), func(ref stv1.TargetReference) bool {
+		return !slices.Contains(before, ref) && !slices.ContainsFunc(all, func(p placed) bool { return p.target == ref && p.err == nil && p.held == 0 })
+	})
 }
-
-// maxFailures bounds what a status lists.
-const maxFailures = 20
-
-func spreadOf(all []placed, failed []*placed) *spread {
-	out := &spread{}
-	last := ""
-	for _, p := range all {
-		if p.namespace != last {
-			out.counts.Selected++
-			last = p.namespace
-		}
-	}
-	last = ""
-	for _, p := range failed { // in the order of namespaces
-		if p.namespace == last {
-			continue
-		}
-		last = p.namespace
-		out.counts.Failed++
-		if len(out.failures) < maxFailures {
-			f := failedBy(p.err)
-			out.failures = append(out.failures, stv1.NamespaceFailure{Namespace: p.namespace, Reason: f.reason, Message: cutTo(f.message, maxFailureMessage)})
-		}
-	}
-	out.counts.Synced = out.counts.Selected - out.counts.Failed
-	return out
-}
-
-// maxFailureMessage is in bytes. Twenty of them are to stay small beside what an object may take.
-const maxFailureMessage = 256
 
 // remove deletes those of the subject's targets whose deletion policy says so: in these namespaces, as all sources are gone.
 func (r *reconciler) remove(ctx context.Context, s *subject, namespaces []string) (deleted []placed, err error) {
@@ -251,12 +219,7 @@ func (r *reconciler) remove(ctx context.Context, s *subject, namespaces []string
 
 // deletes says whether a target is to be deleted when all sources are gone.
 func deletes(obj *stv1.ServiceTokenSecret) bool {
-	for _, t := range targetsOf(obj) {
-		if t.DeletionPolicy == stv1.DeletionPolicyDelete {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(targetsOf(obj), func(t stv1.Target) bool { return t.DeletionPolicy == stv1.DeletionPolicyDelete })
 }
 
 // listed are names, the first ten of them.

@@ -48,6 +48,8 @@ type ClusterServiceTokenSecretList struct {
 // inputs lie and which namespaces get its targets.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.targets) || (has(self.target) && has(self.target.name))",message="set target.name, or targets"
+// +kubebuilder:validation:XValidation:rule="!has(self.auth.serviceToken) || ((!has(self.target) || !has(self.target.name) || self.target.name != self.auth.serviceToken.secretRef.name) && (!has(self.targets) || self.targets.all(t, t.name != self.auth.serviceToken.secretRef.name)))",message="no target may have the name of the Secret that holds the token"
+// +kubebuilder:validation:XValidation:rule="!(has(self.target) && has(self.target.creationPolicy) && self.target.creationPolicy == 'Merge' && has(self.target.deletionPolicy) && self.target.deletionPolicy == 'Delete') && (!has(self.targets) || self.targets.all(t, !(has(t.creationPolicy) && t.creationPolicy == 'Merge' && has(t.deletionPolicy) && t.deletionPolicy == 'Delete')))",message="what is merged cannot be found again in a namespace that is not selected any longer: creationPolicy Merge goes with deletionPolicy Retain"
 type ClusterServiceTokenSecretSpec struct {
 	// The namespace of everything that is read in the cluster: the Secret with the
 	// token, the CA bundle, and ConfigMaps with templates.
@@ -70,7 +72,8 @@ type ClusterServiceTokenSecretSpec struct {
 type ClusterServiceTokenSecretStatus struct {
 	ServiceTokenSecretStatus `json:",inline"`
 
-	// How many namespaces are selected, and how they fare.
+	// How many namespaces are selected, and how they fare. Absent while nothing is
+	// read.
 	// +optional
 	Namespaces *NamespaceCounts `json:"namespaces,omitempty"`
 

@@ -52,8 +52,7 @@ const (
 	ReasonKeyInvalid = "KeyInvalid"
 	// ReasonKeyConflict: sources hold the same key with different values, and spec.keyConflicts is Error; or two names became one key.
 	ReasonKeyConflict = "KeyConflict"
-	// ReasonTemplateFailed: the data does not make the Secret that the object describes: a template or expression fails or is not
-	// there, or the Secret's type wants other keys.
+	// ReasonTemplateFailed: the data does not make the Secret that the object describes: a template fails or is not there, or the Secret's type wants other keys.
 	ReasonTemplateFailed = "TemplateFailed"
 	// ReasonTargetConflict: the target Secret is not ours to write, cannot be changed, or the API server refuses the write.
 	ReasonTargetConflict = "TargetConflict"
@@ -63,6 +62,10 @@ const (
 	ReasonHostNotAllowed = "HostNotAllowed"
 	// ReasonNamespaceForbidden: the operator's flags do not allow spec.namespace of a ClusterServiceTokenSecret.
 	ReasonNamespaceForbidden = "NamespaceForbidden"
+	// ReasonSpecInvalid: an expression or selector of the spec is none, which the API server could not know.
+	ReasonSpecInvalid = "SpecInvalid"
+	// ReasonWriteFailed: the API server has failed to write a target for a while.
+	ReasonWriteFailed = "WriteFailed"
 	// ReasonRateLimited: the server's rate limit holds the next read back.
 	ReasonRateLimited = "RateLimited"
 	// ReasonBackendUnavailable: the server cannot be reached or fails.

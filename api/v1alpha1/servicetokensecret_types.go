@@ -162,7 +162,8 @@ type Auth struct {
 
 // ServiceTokenAuth names the Secret that holds a service token.
 type ServiceTokenAuth struct {
-	// The Secret in the object's own namespace that holds the token
+	// The Secret in the object's own namespace (of a ClusterServiceTokenSecret, in
+	// spec.namespace) that holds the token
 	// st.<id>.<secret>.<key>.
 	// +required
 	SecretRef SecretKeyRef `json:"secretRef"`
@@ -253,19 +254,18 @@ type ServiceTokenSecretStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// Name of the Secret last written; the first one where spec.targets has
-	// several.
+	// Name of the target that is there; the first one where there are several.
 	// +optional
 	Target string `json:"target,omitempty"`
 
-	// What was last written, unless it is a single Secret.
+	// All targets that are there, unless it is a single Secret.
 	// +optional
 	// +listType=atomic
 	Targets []TargetReference `json:"targets,omitempty"`
 
-	// Generation of the spec for which the Secret was last right. With
-	// target.deletionPolicy Delete, only sources of this spec can be gone: others
-	// may never have been there.
+	// Generation of the spec for which all sources were last read. With
+	// deletionPolicy Delete, only sources of this spec can be gone: others may never
+	// have been there.
 	// +optional
 	SyncedGeneration int64 `json:"syncedGeneration,omitempty"`
 

@@ -1,8 +1,9 @@
 package v1alpha1
 
 // Target is a Kubernetes Secret to write, or a ConfigMap, in the object's own
-// namespace.
+// namespace (of a ClusterServiceTokenSecret, in each that it selects).
 //
+// +kubebuilder:validation:XValidation:rule="!(has(self.kind) && self.kind == 'ConfigMap' && has(self.name) && has(self.template) && has(self.template.templateFrom)) || self.template.templateFrom.all(f, f.configMap.name != self.name)",message="a target must not be the ConfigMap that holds its templates"
 // +kubebuilder:validation:XValidation:rule="!has(self.kind) || self.kind != 'ConfigMap' || has(self.keys)",message="a ConfigMap is for what anybody may read: list its keys"
 // +kubebuilder:validation:XValidation:rule="!has(self.immutable) || !self.immutable || !has(self.creationPolicy) || self.creationPolicy != 'Merge'",message="what somebody else made is not made immutable: use creationPolicy Owner or Orphan"
 type Target struct {
@@ -44,7 +45,8 @@ type Target struct {
 	Template *Template `json:"template,omitempty"`
 
 	// Whether the Secret is immutable. A change of its data then deletes it and
-	// makes a new one of the same name.
+	// makes a new one of the same name. Kubernetes does not let it be taken back:
+	// a Secret that is immutable is replaced once more for the first change after.
 	// +optional
 	Immutable bool `json:"immutable,omitempty"`
 
@@ -77,7 +79,7 @@ type Target struct {
 }
 
 // Template makes keys, labels and annotations of what was read. Every template
-// is a Go template with the functions that docs/templates.md lists; {{ .NAME }}
+// is a Go template with the functions that docs/howto/template.md lists; {{ .NAME }}
 // is the value of a key, {{ index . "a.name" }} that of one whose name is no
 // identifier. One that fails leaves the target as it was.
 type Template struct {
@@ -118,7 +120,8 @@ type Template struct {
 
 // TemplateSource is where templates lie.
 type TemplateSource struct {
-	// A ConfigMap in the object's own namespace.
+	// A ConfigMap in the object's own namespace (of a ClusterServiceTokenSecret, in
+	// spec.namespace).
 	// +required
 	ConfigMap ConfigMapTemplates `json:"configMap"`
 }

@@ -61,7 +61,7 @@ func TestRolloutsComeAndGoWithTheirCRD(t *testing.T) {
 	g.Expect(w.restart("1")).To(Equal([]string{"Rollout/shop"}))
 	after := w.get(before)
 	g.Expect(after.GetGeneration()).To(Equal(before.GetGeneration() + 1))
-	unstructured.RemoveNestedField(after.Object, "spec", "template", "metadata", "annotations", RestartedAnnotation)
+	unstructured.RemoveNestedField(after.Object, "spec", "template", "metadata", "annotations", testMark)
 	g.Expect(after.Object["spec"]).To(Equal(before.Object["spec"]))
 	g.Expect(w.restart("1")).To(BeEmpty())
 
@@ -80,7 +80,7 @@ func TestARolloutWithoutATemplateOfItsOwnIsLeftAlone(t *testing.T) {
 	})
 	none := w.workload("Rollout", "none", annotated("true"), func(o *unstructured.Unstructured) { o.Object["spec"] = map[string]any{} })
 	for _, mode := range []Mode{Annotated, Referencing} {
-		restarted, err := w.Restart(t.Context(), w.ns, Target{Kind: "Secret", Name: "env"}, mode, string(mode))
+		restarted, err := w.Restart(t.Context(), w.ns, mode, testMark, []Change{{Kind: "Secret", Name: "env", Revision: string(mode)}})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(restarted).To(Equal([]string{"Deployment/web"}))
 		g.Expect(w.mark(web)).To(BeEquivalentTo(mode))

@@ -55,7 +55,7 @@ func (e *Error) Forbidden() bool {
 	return slices.ContainsFunc(e.Failures, func(f Failure) bool { return f.Reason == string(metav1.StatusReasonForbidden) })
 }
 
-// Transient says that at least one of the failures heals by itself, so that it is worth calling again soon, with the same mark.
+// Transient says that at least one of the failures heals by itself, so that it is worth calling again soon, with the same changes.
 func (e *Error) Transient() bool {
 	return slices.ContainsFunc(e.Failures, func(f Failure) bool { return f.Transient })
 }

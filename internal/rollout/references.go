@@ -13,7 +13,7 @@ const (
 
 // references says whether a pod uses the target anywhere. The places are those for which the kubelet may read it (VisitPodSecretNames and
 // VisitPodConfigmapNames in k8s.io/kubernetes/pkg/api/v1/pod); references_test.go finds those that a later version of the API adds.
-func references(pod *corev1.PodSpec, target Target) bool {
+func references(pod *corev1.PodSpec, target Change) bool {
 	names := secretNames
 	if target.Kind == configMapKind {
 		names = configMapNames

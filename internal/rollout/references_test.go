@@ -55,12 +55,12 @@ func TestAReferenceCountsInEveryPlaceAndOnlyToTheTarget(t *testing.T) {
 			t.Run(kind+" by "+place, func(t *testing.T) {
 				g := NewWithT(t)
 				pod := parsePod(t, strings.ReplaceAll(text, "NAME", "env"))
-				g.Expect(references(pod, Target{Kind: kind, Name: "env"})).To(BeTrue())
-				g.Expect(references(pod, Target{Kind: other, Name: "env"})).To(BeFalse(), "a %s of that name", other)
-				g.Expect(references(pod, Target{Kind: kind, Name: "en"})).To(BeFalse())
+				g.Expect(references(pod, Change{Kind: kind, Name: "env"})).To(BeTrue())
+				g.Expect(references(pod, Change{Kind: other, Name: "env"})).To(BeFalse(), "a %s of that name", other)
+				g.Expect(references(pod, Change{Kind: kind, Name: "en"})).To(BeFalse())
 				for _, near := range []string{"env-2", "my-env", "''"} {
 					pod := parsePod(t, strings.ReplaceAll(text, "NAME", near))
-					g.Expect(references(pod, Target{Kind: kind, Name: "env"})).To(BeFalse(), near)
+					g.Expect(references(pod, Change{Kind: kind, Name: "env"})).To(BeFalse(), near)
 				}
 			})
 		}
@@ -85,7 +85,7 @@ func TestWhatIsOnlyCalledLikeTheTargetIsNoReference(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod := parsePod(t, text)
 			for _, kind := range []string{"Secret", "ConfigMap"} {
-				NewWithT(t).Expect(references(pod, Target{Kind: kind, Name: "env"})).To(BeFalse(), kind)
+				NewWithT(t).Expect(references(pod, Change{Kind: kind, Name: "env"})).To(BeFalse(), kind)
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func TestWhatIsOnlyCalledLikeTheTargetIsNoReference(t *testing.T) {
 func TestAnEmptyReferenceIsOneToNothing(t *testing.T) {
 	pod := parsePod(t, `containers: [{envFrom: [{secretRef: {}}, {configMapRef: {}}]}]`)
 	for _, kind := range []string{"Secret", "ConfigMap"} {
-		NewWithT(t).Expect(references(pod, Target{Kind: kind})).To(BeFalse(), kind)
+		NewWithT(t).Expect(references(pod, Change{Kind: kind})).To(BeFalse(), kind)
 	}
 }
 
@@ -108,8 +108,8 @@ func TestEveryFieldOfThePodThatNamesASecretOrConfigMapIsKnown(t *testing.T) {
 				pod := &corev1.PodSpec{}
 				set(reflect.ValueOf(pod).Elem(), path, "env")
 				name := strings.Join(path, ".")
-				g.Expect(references(pod, Target{Kind: kind, Name: "env"})).To(BeTrue(), "pod.%s names a %s", name, kind)
-				g.Expect(references(pod, Target{Kind: kind, Name: "other"})).To(BeFalse(), name)
+				g.Expect(references(pod, Change{Kind: kind, Name: "env"})).To(BeTrue(), "pod.%s names a %s", name, kind)
+				g.Expect(references(pod, Change{Kind: kind, Name: "other"})).To(BeFalse(), name)
 			}
 			g.Expect(fields).To(HaveLen(want), "the walk finds them")
 		})

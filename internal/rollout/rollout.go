@@ -3,8 +3,9 @@
 //
 // A restart is one annotation on a workload's pod template, the mark, and the workload's own controller does the rest, by the
 // workload's own strategy: it replaces pods one after the other, waits while it is paused, or leaves it to somebody else (OnDelete). The mark
-// names a state of the data and is opaque here; whoever chooses it puts no data and no hash of data into it. A template that has it
-// already is left alone, so repeating a call that was cut short restarts nothing twice.
+// lists the revisions of the data that it is for, which are opaque here; whoever chooses them puts no data and no hash of data into them. A
+// template whose mark lists a revision already is left alone, so repeating a call that was cut short restarts nothing twice. Each object that
+// has workloads restarted has an annotation of its own: they would take turns with one for all.
 //
 // It never deletes a pod, never changes anything but that annotation, and never takes a mark away. It keeps nothing and caches nothing: a
 // call lists the namespace's workloads at the API server, in pages, so it is for when data has changed and not for each
@@ -14,8 +15,12 @@ package rollout
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,8 +38,10 @@ import (
 const (
 	// RestartAnnotation with the value "true" on a workload, as annotation or label, asks for restarts in mode Annotated.
 	RestartAnnotation = "servicetoken.io/restart"
-	// RestartedAnnotation on a pod template is the mark that the workload was last restarted for.
-	RestartedAnnotation = "servicetoken.io/restarted-for"
+	// markPrefix and the name of the object are the annotation that is the mark.
+	markPrefix = "restarted-for.servicetoken.io/"
+	// separator stands between the revisions of a mark.
+	separator = "."
 
 	// fieldManager is the name of our writes in the workloads' managedFields.
 	fieldManager = "service-token-operator"
@@ -52,10 +59,23 @@ const (
 	Referencing Mode = "Referencing"
 )
 
-// Target is what changed.
-type Target struct {
-	Kind string // Secret or ConfigMap
-	Name string
+// Change is a target whose data has changed.
+type Change struct {
+	Kind     string // Secret or ConfigMap
+	Name     string
+	Revision string // of the data, without a dot
+}
+
+// MarkOf is the annotation for the workloads that an object has restarted. Of a name that is too long for one, it has the beginning and a
+// digest of all.
+func MarkOf(object string) string {
+	const longest = 63
+	if len(object) > longest {
+		sum := sha256.Sum256([]byte(object))
+		digest := hex.EncodeToString(sum[:8])
+		object = object[:longest-1-len(digest)] + "-" + digest
+	}
+	return markPrefix + object
 }
 
 // kinds are the workloads that have a pod template and replace their pods when it changes. All are read as unstructured: that is
@@ -78,33 +98,31 @@ func New(reader client.Reader, writer client.Client) *Restarter {
 	return &Restarter{reader: reader, writer: writer}
 }
 
-// Restart sets the mark on the pod templates of the namespace's workloads that mode selects and that do not have it yet. It
-// returns those that it restarted, as Kind/name, with an *Error as well as without: one failure does not stop the others. Any other error says
-// that mode or target is none that exists, and nothing was asked or done.
-func (r *Restarter) Restart(ctx context.Context, namespace string, target Target, mode Mode, mark string) (restarted []string, err error) {
+// Restart sets the mark, an annotation from MarkOf, on the pod templates of the namespace's workloads that mode selects and whose mark
+// does not list all the changes that concern them. It returns those that it restarted, as Kind/name, with an *Error as well as without: one
+// failure does not stop the others. Any other error says that mode or kind is none that exists, and nothing was asked or done.
+func (r *Restarter) Restart(ctx context.Context, namespace string, mode Mode, mark string, changes []Change) (restarted []string, err error) {
 	if mode != Annotated && mode != Referencing {
 		return nil, fmt.Errorf("restart workloads: unknown mode %q", mode)
 	}
-	if target.Kind != secretKind && target.Kind != configMapKind {
-		return nil, fmt.Errorf("restart workloads: target of unknown kind %q", target.Kind)
-	}
-	patch, err := markWith(mark)
-	if err != nil {
-		return nil, err
+	for _, c := range changes {
+		if c.Kind != secretKind && c.Kind != configMapKind {
+			return nil, fmt.Errorf("restart workloads: target of unknown kind %q", c.Kind)
+		}
 	}
 
 	var failures []Failure
 	for _, kind := range kinds {
 		err := r.each(ctx, namespace, kind, func(workload *unstructured.Unstructured) {
-			needed, err := needsRestart(workload, target, mode, mark)
-			if err == nil && needed {
-				err = r.writer.Patch(ctx, workload, patch, client.FieldOwner(fieldManager))
+			value, err := newMark(workload, mode, mark, changes)
+			if err == nil && value != "" {
+				err = r.mark(ctx, workload, mark, value)
 			}
 			switch {
 			case apierrors.IsNotFound(err): // deleted since the list was made: nothing is left to restart
 			case err != nil:
 				failures = append(failures, failed(kind.Kind+" "+workload.GetName(), err))
-			case needed:
+			case value != "":
 				restarted = append(restarted, kind.Kind+"/"+workload.GetName())
 			}
 		})
@@ -141,42 +159,50 @@ func (r *Restarter) each(ctx context.Context, namespace string, kind schema.Grou
 	}
 }
 
-// needsRestart says whether the mode selects the workload, and its template does not have the mark yet.
-func needsRestart(workload *unstructured.Unstructured, target Target, mode Mode, mark string) (bool, error) {
+// newMark is what to set the mark of a workload to, empty where it is to be left alone: the mode does not select it, or its template has
+// all the revisions that it is to have.
+func newMark(workload *unstructured.Unstructured, mode Mode, mark string, changes []Change) (string, error) {
 	if workload.GetDeletionTimestamp() != nil {
-		return false, nil
+		return "", nil
 	}
 	// An Argo Rollout may take the template of a Deployment, which is found by itself. A template of its own beside that is invalid.
 	if borrowed, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "workloadRef"); borrowed != nil {
-		return false, nil
+		return "", nil
 	}
 	content, found, err := unstructured.NestedMap(workload.Object, "spec", "template")
 	if err != nil {
-		return false, errUnreadableTemplate
+		return "", errUnreadableTemplate
 	}
 	if !found {
-		return false, nil
-	}
-	if has, marked, _ := unstructured.NestedString(content, "metadata", "annotations", RestartedAnnotation); marked && has == mark {
-		return false, nil
-	}
-	if mode == Annotated {
-		return workload.GetAnnotations()[RestartAnnotation] == "true" || workload.GetLabels()[RestartAnnotation] == "true", nil
+		return "", nil
 	}
 	template := &corev1.PodTemplateSpec{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, template); err != nil {
-		return false, errUnreadableTemplate // the converter's text may repeat what is in the template
+		return "", errUnreadableTemplate // the converter's text may repeat what is in the template
 	}
-	return references(&template.Spec, target), nil
+	asks := workload.GetAnnotations()[RestartAnnotation] == "true" || workload.GetLabels()[RestartAnnotation] == "true"
+	var revisions []string
+	for _, c := range changes {
+		if mode == Annotated && asks || mode == Referencing && references(&template.Spec, c) {
+			revisions = append(revisions, c.Revision)
+		}
+	}
+	slices.Sort(revisions)
+	revisions = slices.Compact(revisions)
+	has := strings.Split(template.Annotations[mark], separator)
+	if !slices.ContainsFunc(revisions, func(revision string) bool { return !slices.Contains(has, revision) }) {
+		return "", nil
+	}
+	return strings.Join(revisions, separator), nil
 }
 
-// markWith is a merge patch, which other writers' annotations and a change in between both survive.
-func markWith(mark string) (client.Patch, error) {
+// mark sets the annotation by a merge patch, which other writers' annotations and a change in between both survive.
+func (r *Restarter) mark(ctx context.Context, workload *unstructured.Unstructured, annotation, value string) error {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
-		"annotations": map[string]string{RestartedAnnotation: mark},
+		"annotations": map[string]string{annotation: value},
 	}}}})
 	if err != nil {
-		return nil, fmt.Errorf("restart workloads: make the patch: %w", err)
+		return err
 	}
-	return client.RawPatch(types.MergePatchType, patch), nil
+	return r.writer.Patch(ctx, workload, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
@@ -30,7 +32,7 @@ func TestWorkloadsThatReferenceTheTargetAreRestartedOnceForAMark(t *testing.T) {
 			g.Expect(after.GetGeneration()).To(Equal(before.GetGeneration() + 1))
 			g.Expect(after.GetManagedFields()).To(ContainElement(HaveField("Manager", "service-token-operator")))
 			// The mark is all that changed.
-			unstructured.RemoveNestedField(after.Object, "spec", "template", "metadata", "annotations", RestartedAnnotation)
+			unstructured.RemoveNestedField(after.Object, "spec", "template", "metadata", "annotations", testMark)
 			g.Expect(after.Object["spec"]).To(Equal(before.Object["spec"]))
 
 			g.Expect(w.restart("1")).To(BeEmpty())
@@ -51,9 +53,42 @@ func TestAnnotatedWorkloadsAreRestartedWhateverTheyReference(t *testing.T) {
 	w.workload("DaemonSet", "not-asked")
 	w.workload("Deployment", "declined", annotated("false"))
 	w.workload("Deployment", "mistaken", labeled("yes"))
-	restarted, err := w.Restart(t.Context(), w.ns, Target{Kind: "Secret", Name: "env"}, Annotated, "1")
+	restarted, err := w.Restart(t.Context(), w.ns, Annotated, testMark, []Change{{Kind: "Secret", Name: "env", Revision: "1"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(restarted).To(Equal([]string{"Deployment/annotated", "StatefulSet/labeled"}))
+}
+
+// TestChangesThatStayDueDoNotTakeTurns repeats what is due, as somebody does for whom one of the workloads cannot be restarted.
+func TestChangesThatStayDueDoNotTakeTurns(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	both := w.workload("Deployment", "both", referencing("env"), annotated("true"))
+	restart := func(object string, changes ...Change) int64 {
+		_, err := w.Restart(t.Context(), w.ns, Annotated, MarkOf(object), changes)
+		g.Expect(err).NotTo(HaveOccurred())
+		return w.get(both).GetGeneration() - both.GetGeneration()
+	}
+	a, b := Change{Kind: "Secret", Name: "a", Revision: "x1"}, Change{Kind: "Secret", Name: "b", Revision: "y1"}
+	for range 3 {
+		g.Expect(restart("shop", a, b)).To(BeEquivalentTo(1), "once for both")
+	}
+	g.Expect(restart("shop", b)).To(BeEquivalentTo(1), "what is done is done, also when less is due")
+	for range 3 {
+		g.Expect(restart("cart", a)).To(BeEquivalentTo(2), "another object's")
+		g.Expect(restart("shop", a, b)).To(BeEquivalentTo(2))
+	}
+	a.Revision = "x2"
+	g.Expect(restart("shop", a, b)).To(BeEquivalentTo(3))
+}
+
+func TestTheMarkOfALongNameIsAnAnnotation(t *testing.T) {
+	g := NewWithT(t)
+	long := strings.Repeat("a", 253)
+	for _, name := range []string{"shop", "a.b-c", long, long[1:] + "b"} {
+		g.Expect(validation.IsQualifiedName(MarkOf(name))).To(BeEmpty())
+	}
+	g.Expect(MarkOf(long)).NotTo(Equal(MarkOf(long[:252])))
+	g.Expect(MarkOf("shop")).To(Equal("restarted-for.servicetoken.io/shop"))
 }
 
 func TestOtherNamespacesAreLeftAlone(t *testing.T) {
@@ -197,9 +232,9 @@ func TestWhatIsNoModeOrTargetIsRefused(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
 	web := w.workload("Deployment", "web", annotated("true"))
-	_, err := w.Restart(t.Context(), w.ns, Target{Kind: "Secret", Name: "env"}, "", "1")
+	_, err := w.Restart(t.Context(), w.ns, "", testMark, []Change{{Kind: "Secret", Name: "env", Revision: "1"}})
 	g.Expect(err).To(MatchError(ContainSubstring("mode")))
-	_, err = w.Restart(t.Context(), w.ns, Target{Kind: "Pod", Name: "env"}, Referencing, "1")
+	_, err = w.Restart(t.Context(), w.ns, Referencing, testMark, []Change{{Kind: "Pod", Name: "env", Revision: "1"}})
 	g.Expect(err).To(MatchError(ContainSubstring("kind")))
 	g.Expect(w.mark(web)).To(BeEmpty())
 }

@@ -62,6 +62,9 @@ func newWorld(t *testing.T) *world {
 	return &world{Restarter: New(admin, admin), t: t, ns: ns.Name, admin: admin}
 }
 
+// testMark is the annotation of the one object whose restarts most tests are about.
+var testMark = MarkOf("shop")
+
 // newClient knows no types but those that tests use themselves: the Restarter needs none.
 func newClient(t *testing.T, cfg *rest.Config) client.WithWatch {
 	t.Helper()
@@ -157,7 +160,7 @@ func (w *world) get(o *unstructured.Unstructured) *unstructured.Unstructured {
 // mark is the one that a workload's template has.
 func (w *world) mark(o *unstructured.Unstructured) string {
 	w.t.Helper()
-	mark, _, err := unstructured.NestedString(w.get(o).Object, "spec", "template", "metadata", "annotations", RestartedAnnotation)
+	mark, _, err := unstructured.NestedString(w.get(o).Object, "spec", "template", "metadata", "annotations", testMark)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -165,6 +168,6 @@ func (w *world) mark(o *unstructured.Unstructured) string {
 }
 
 // restart restarts what references Secret env.
-func (w *world) restart(mark string) ([]string, error) {
-	return w.Restart(w.t.Context(), w.ns, Target{Kind: "Secret", Name: "env"}, Referencing, mark)
+func (w *world) restart(revision string) ([]string, error) {
+	return w.Restart(w.t.Context(), w.ns, Referencing, testMark, []Change{{Kind: "Secret", Name: "env", Revision: revision}})
 }

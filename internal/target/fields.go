@@ -61,6 +61,18 @@ func (f fields) add(entry metav1.ManagedFieldsEntry) {
 	}
 }
 
+// frozenByUs says whether it was our write that made a Secret immutable.
+func frozenByUs(secret *corev1.Secret) bool {
+	for _, entry := range secret.ManagedFields {
+		set := &fieldpath.Set{}
+		if entry.Manager == fieldManager && entry.FieldsV1 != nil && set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) == nil &&
+			set.Has(fieldpath.MakePathOrDie("immutable")) {
+			return true
+		}
+	}
+	return false
+}
+
 // matches says whether the path is a field directly under the parents.
 func matches(path fieldpath.Path, parents ...string) bool {
 	if len(path) != len(parents)+1 {

@@ -25,12 +25,12 @@ func freeze(secret *corev1.Secret, d Desired) bool {
 }
 
 // toReplace says whether what is wanted cannot be had by an update: the type of a Secret never changes, the data of an
-// immutable one no more. Only one that is the object's own and immutable, as it is wanted to be, is replaced for that; else it is
-// a *ConflictError.
+// immutable one no more. Only one that is the object's own and immutable, as it is or was wanted to be, is replaced for that; else
+// it is a *ConflictError: whoever made it immutable meant that.
 func toReplace(live *corev1.Secret, d Desired, ours bool, keys []string) (bool, error) {
 	otherType, otherData := live.Type != d.Type, frozen(live) && len(keys) > 0
 	switch {
-	case ours && d.Immutable && frozen(live):
+	case ours && frozen(live) && (d.Immutable || frozenByUs(live)):
 		return otherType || otherData, nil
 	case otherType:
 		return false, conflict(d, "its type is %s, not %s, and the type of a Secret cannot change: delete it, or choose another name",

@@ -111,7 +111,7 @@ func (w *Writer) RolledOut(ctx context.Context, d Desired, revision string) erro
 		return err
 	}
 	object := d.Kind.toSend(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}})
-	err = w.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager))
+	err = w.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(rolloutManager))
 	if err == nil || apierrors.IsNotFound(err) {
 		return nil
 	}

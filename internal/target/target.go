@@ -39,6 +39,8 @@ const (
 
 	// fieldManager is the name of our writes in the Secrets' managedFields. A Merge has one of its own (mergeManager).
 	fieldManager = "service-token-operator"
+	// rolloutManager is that of RolledOutAnnotation alone: the time of our last write of the data tells who changed it since.
+	rolloutManager = "service-token-operator-rollout"
 )
 
 // CreationPolicy says whose the Secret is.
