@@ -75,7 +75,9 @@ func stripObject(in any) (any, error) {
 	}
 	share(&spec.KeyConflicts)
 	share(&spec.UnresolvedReferences)
+	share(&spec.InvalidKeys)
 	share(&spec.Decryption)
+	share(&spec.Target.Kind)
 	share(&spec.Target.CreationPolicy)
 	share(&spec.Target.DeletionPolicy)
 	if st := spec.Auth.ServiceToken; st != nil {

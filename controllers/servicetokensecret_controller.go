@@ -1,5 +1,6 @@
-// Package controllers holds one reconciler per kind: what it watches, in which order it calls the rooms under internal/, and
-// how an outcome becomes status, events and the next look. How tokens, servers, data and Secrets work is known there, not here.
+// Package controllers holds the reconciler of ServiceTokenSecrets and ClusterServiceTokenSecrets, which are the same in almost all
+// (subject): what it watches, in which order it calls the rooms under internal/, and how an outcome becomes status, events and the next
+// look. How tokens, servers, data and Secrets work is known there, not here.
 package controllers
 
 import (

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -45,7 +44,8 @@ const (
 )
 
 // Glob makes a pattern for the whole of a name, with *, ?, [a-z], [^a-z] and {a,b}, and \ before a character that stands for
-// itself. Case counts. A slash is a character like any other: names are no paths.
+// itself. Case counts. A slash is a character like any other: names are no paths. Only ranges do not see it: [.-0], with the slash
+// between its ends, does not match one, as a byte that no range holds stands for it.
 func Glob(pattern string) (Pattern, error) {
 	if !doublestar.ValidatePattern(pattern) {
 		return nil, fmt.Errorf("%q is no glob", pattern)
@@ -65,7 +65,7 @@ func Glob(pattern string) (Pattern, error) {
 
 // Regexp makes a pattern of an RE2 expression, which matches anywhere in a name unless it is anchored.
 func Regexp(expr string) (Pattern, error) {
-	compiled, err := regexp.Compile(expr)
+	compiled, err := compile(expr)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func Case(style string) (Renaming, error) {
 // Replace replaces all that an RE2 expression matches in the name. In the replacement, ${1} and ${name} stand for what a group
 // matched, as do $1 and $name where no letter, digit or "_" follows, and $$ stands for a dollar sign.
 func Replace(expr, replacement string) (Renaming, error) {
-	compiled, err := regexp.Compile(expr)
+	compiled, err := compile(expr)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -91,6 +92,22 @@ func TestWhatIsNoPatternAndNoRenaming(t *testing.T) {
 	}
 	if r, err := Replace("(", ""); err == nil || r != nil {
 		t.Error(err)
+	}
+	for expr, valid := range map[string]bool{
+		"^(DB|CACHE)_[A-Z0-9_]{1,63}(_[0-9]{1,3}){0,4}$": true, `(?i)^[\pL_][\pL\pN_]*$`: true, "(?i)^[a-z-]+$": true,
+		"x{500}": true, "x{501}": false, strings.Repeat("(.?){1000}", 25): false, strings.Repeat(`[\pL\pN]`, 27): false,
+		"(?i)[" + strings.Repeat("ÿ-𞤀", 25) + "]": false,
+	} {
+		began := time.Now()
+		if p, err := Regexp(expr); (err == nil) != valid || (p != nil) != valid {
+			t.Errorf("%.30s: %v", expr, err)
+		}
+		if r, err := Replace(expr, ""); (err == nil) != valid || (r != nil) != valid {
+			t.Errorf("%.30s: %v", expr, err)
+		}
+		if d := time.Since(began); d > 200*time.Millisecond {
+			t.Errorf("%.30s takes %s", expr, d)
+		}
 	}
 	for _, style := range []string{"", "upper", "Title"} {
 		if r, err := Case(style); err == nil || r != nil {
@@ -302,5 +319,22 @@ func TestRenamingsDoNotFillTheMemory(t *testing.T) {
 	}
 	if used := after.TotalAlloc - before.TotalAlloc; used > 8<<20 {
 		t.Errorf("allocated %d bytes", used)
+	}
+}
+
+// Whoever writes patterns may own the secrets too, and give them names that keep every instruction at work.
+func TestNoPatternTakesLongForAName(t *testing.T) {
+	name := strings.Repeat("x", maxNameBytes)
+	for _, expr := range []string{"(x?){90}y", "x*y|x", "(x*){10}y|x", "(x|x){80}y|x", "(.?){80}z|(x|)"} {
+		matches, rename := must(Regexp(expr)), must(Replace(expr, ""))
+		began := time.Now()
+		matches(name)
+		one := time.Since(began)
+		rename(name)
+		if d := time.Since(began); one > 200*time.Millisecond || d > time.Second {
+			t.Errorf("%s takes %s to match, %s to replace", expr, one, d-one)
+		} else {
+			t.Logf("%s takes %s to match, %s to replace", expr, one, d-one)
+		}
 	}
 }

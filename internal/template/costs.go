@@ -1,6 +1,7 @@
 package template
 
 import (
+	"maps"
 	"math"
 	"reflect"
 	"strings"
@@ -32,19 +33,20 @@ func weights() map[string]int {
 // converts to the parameter's type needs no check here.
 func costs() map[string]func(*run, []any) error {
 	list := map[string]func(*run, []any) error{
-		"repeat":      func(r *run, a []any) error { return r.room(num(a[0]) * size(a[1])) },
-		"until":       func(r *run, a []any) error { return r.numbers(0, num(a[0]), 1) },
-		"untilStep":   func(r *run, a []any) error { return r.numbers(num(a[0]), num(a[1]), num(a[2])) },
-		"seq":         seqCost,
-		"replace":     replaceCost,
-		"join":        func(r *run, a []any) error { return r.room(float64(lengthOf(a[1])) * size(a[0])) },
-		"wrapWith":    func(r *run, a []any) error { return r.room(size(a[2]) / math.Max(1, num(a[0])) * (size(a[1]) + 1)) },
-		"printf":      printfCost,
-		"round":       func(_ *run, a []any) error { return within(num(a[1]), -400, 400) },
-		"uniq":        func(r *run, a []any) error { return r.pairs(lengthOf(a[0]), lengthOf(a[0])) },
-		"mustUniq":    func(r *run, a []any) error { return r.pairs(lengthOf(a[0]), lengthOf(a[0])) },
-		"without":     func(r *run, a []any) error { return r.pairs(lengthOf(a[0]), len(a)) },
-		"mustWithout": func(r *run, a []any) error { return r.pairs(lengthOf(a[0]), len(a)) },
+		"repeat":    func(r *run, a []any) error { return r.room(num(a[0]) * size(a[1])) },
+		"until":     func(r *run, a []any) error { return r.numbers(0, num(a[0]), 1) },
+		"untilStep": func(r *run, a []any) error { return r.numbers(num(a[0]), num(a[1]), num(a[2])) },
+		"seq":       seqCost,
+		"replace":   replaceCost,
+		"join":      func(r *run, a []any) error { return r.room(float64(lengthOf(a[1])) * size(a[0])) },
+		"wrapWith":  func(r *run, a []any) error { return r.room(size(a[2]) / math.Max(1, num(a[0])) * (size(a[1]) + 1)) },
+		"round":     func(_ *run, a []any) error { return within(num(a[1]), -400, 400) },
+	}
+	for _, name := range []string{"uniq", "mustUniq"} {
+		list[name] = func(r *run, a []any) error { return r.compared(lengthOf(a[0]), a[0]) }
+	}
+	for _, name := range []string{"without", "mustWithout"} {
+		list[name] = func(r *run, a []any) error { return r.compared(len(a), a[0]) }
 	}
 	for _, name := range []string{"indent", "nindent"} {
 		list[name] = func(r *run, a []any) error { return r.room(num(a[0]) * float64(1+strings.Count(a[1].(string), "\n"))) }
@@ -58,7 +60,7 @@ func costs() map[string]func(*run, []any) error {
 		list[name] = func(r *run, a []any) error { return r.chargeFor(size(a[0]) * size(a[1]) / 1024) }
 	}
 	for _, name := range []string{"addf", "add1f", "subf", "mulf", "divf"} { // whose numbers grow by a factor with every argument
-		list[name] = func(r *run, a []any) error { return r.pairs(len(a), len(a)) }
+		list[name] = func(r *run, a []any) error { return r.chargeFor(float64(len(a)) * float64(len(a)) / 8) }
 	}
 	for _, name := range []string{"chunk", "mustChunk"} {
 		list[name] = func(_ *run, a []any) error { return within(num(a[0]), 1, math.MaxInt32) }
@@ -76,18 +78,22 @@ func costs() map[string]func(*run, []any) error {
 			return nil
 		}
 	}
-	list["semverCompare"] = func(_ *run, a []any) error {
+	list["semverCompare"] = func(r *run, a []any) error {
 		if size(a[0]) > maxVersion || size(a[1]) > maxVersion {
 			return because("that is too long for a version")
 		}
-		return nil
+		return r.chargeFor(16 * (8 + size(a[0]) + size(a[1]))) // for the regular expressions that it is taken apart with
 	}
 	for _, name := range []string{"pkcs12key", "pkcs12cert"} {
 		list[name] = func(r *run, a []any) error { return pkcs12Cost(r, "", a[0].(string)) }
 		list[name+"Pass"] = func(r *run, a []any) error { return pkcs12Cost(r, a[0].(string), a[1].(string)) }
 	}
-	for name, cost := range regexCosts() {
-		list[name] = cost
+	for _, name := range []string{"pemToPkcs12", "fullPemToPkcs12", "pemTruststoreToPKCS12"} {
+		list[name] = func(r *run, _ []any) error { return r.charge(writtenPKCS12) }
+		list[name+"Pass"] = list[name]
+	}
+	for _, more := range []map[string]func(*run, []any) error{expressionCosts(), outputCosts(), parseCosts()} {
+		maps.Copy(list, more)
 	}
 	return list
 }
@@ -114,8 +120,14 @@ func within(n, low, high float64) error {
 	return nil
 }
 
-// pairs charges for what compares all with all.
-func (r *run) pairs(a, b int) error { return r.chargeFor(float64(a) * float64(b) / 8) }
+// compared charges for what compares each element of a list with that many values, to the bottom.
+func (r *run) compared(times int, list any) error {
+	weight := 0
+	if err := r.weigh(&weight, list, 0); err != nil {
+		return err
+	}
+	return r.chargeFor(float64(times) * float64(weight) / (4 * bytesPerStep))
+}
 
 // numbers is for what counts. The range of numbers keeps sprig from counting past the largest one, back to the smallest, for ever.
 func (r *run) numbers(start, stop, step float64) error {
@@ -146,44 +158,3 @@ func replaceCost(r *run, a []any) error {
 	from, to, text := a[0].(string), a[1].(string), a[2].(string)
 	return r.room(float64(strings.Count(text, from)) * float64(len(to)))
 }
-
-// printfCost adds up widths, precisions, and arguments that are printed several times. It also refuses %p, which prints addresses.
-func printfCost(r *run, a []any) error {
-	format := a[0].(string)
-	total, verbs, indexed := 0.0, 0, false
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' {
-			continue
-		}
-		number := 0.0
-		for i++; i < len(format) && strings.IndexByte("+-# 0123456789.*[]", format[i]) >= 0; i++ {
-			switch c := format[i]; {
-			case c >= '0' && c <= '9':
-				number = math.Min(number*10+float64(c-'0'), maxWidth)
-				continue
-			case c == '*':
-				number = maxWidth
-			case c == '[':
-				indexed = true
-			}
-			total, number = total+number, 0
-		}
-		total += number
-		if i < len(format) && format[i] == 'p' {
-			return because("%p prints addresses, which are others each time")
-		}
-		verbs++
-	}
-	if indexed {
-		weight := 0
-		for _, arg := range a[1:] {
-			if err := r.weigh(&weight, arg, 0); err != nil {
-				return err
-			}
-		}
-		total += float64(verbs) * float64(weight)
-	}
-	return r.room(total)
-}
-
-const maxWidth = 1e6 // of fmt, which ignores larger ones

@@ -3,8 +3,12 @@ package template
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -91,30 +95,76 @@ func checkUTF8(v reflect.Value) error {
 	return nil
 }
 
-// fromYAML does what sigs.k8s.io/yaml does, on the way from YAML to JSON and from there to values, but for two things. The keys 1
-// and "1", which are the same in JSON, are an error instead of a matter of luck. And nothing is written out: aliases can make a
-// file of some kilobytes stand for gigabytes, which share memory as long as nobody does.
+// parseCosts ask for room before a text is parsed, by the characters that can begin an element: it takes far more than it is written
+// with, so that the result's weight would come too late.
+func parseCosts() map[string]func(*run, []any) error {
+	const each = 60 // bytes; {"":0} has three of them, and the map that it becomes is the worst of all
+	before := func(marks string) func(*run, []any) error {
+		return func(r *run, a []any) error {
+			count := 0
+			for _, mark := range marks {
+				count += strings.Count(a[0].(string), string(mark))
+			}
+			return r.room(each * float64(count))
+		}
+	}
+	return map[string]func(*run, []any) error{"fromJson": before("{[,:"), "mustFromJson": before("{[,:"), "fromYaml": before("{[,:\n-?")}
+}
+
+// fromYAML does what sigs.k8s.io/yaml does, on the way from YAML to JSON and from there to values, but for three things. The keys 1
+// and "1", which are the same in JSON, are an error instead of a matter of luck. So is a second document, which would be dropped, and
+// so are anchors and aliases: with them, a file of some kilobytes stands for gigabytes, which the parser writes out.
 func fromYAML(text string) (any, error) {
+	if hasAnchors(text) {
+		return nil, because("anchors and aliases are not supported")
+	}
+	d := yamlv2.NewDecoder(strings.NewReader(text))
+	d.SetStrict(true)
 	var v any
-	if yamlv2.UnmarshalStrict([]byte(text), &v) != nil {
+	if err := d.Decode(&v); err != nil && !errors.Is(err, io.EOF) { // of a text without a document
 		return nil, because("that is no YAML")
+	}
+	if err := d.Decode(&ignored{}); !errors.Is(err, io.EOF) {
+		return nil, because("there is more than one document")
 	}
 	return plainYAML(v)
 }
 
+// hasAnchors says whether the first document has an anchor; without one there can be no alias. An ampersand makes an anchor only where
+// a value begins. There, an asterisk makes an alias, by the same rules, and anywhere else it means as little. So if the parser, which
+// knows no anchor then, takes the text with asterisks instead, there is none.
+func hasAnchors(text string) bool {
+	return strings.Contains(text, "&") && !parses(strings.ReplaceAll(text, "&", "*")) && parses(text)
+}
+
+func parses(text string) bool {
+	err := yamlv2.NewDecoder(strings.NewReader(text)).Decode(&ignored{})
+	return err == nil || errors.Is(err, io.EOF)
+}
+
+// ignored takes any document, and builds nothing of it.
+type ignored struct{}
+
+func (*ignored) UnmarshalYAML(func(any) error) error { return nil }
+
+// plainYAML makes maps of texts. Which error it returns depends on nothing but the value, so entries are taken by their names.
 func plainYAML(v any) (any, error) {
 	switch v := v.(type) {
 	case map[any]any:
 		plain := make(map[string]any, len(v))
 		for key, value := range v {
-			name, err := yamlKey(key)
-			if err != nil {
-				return nil, err
+			name, ok := yamlKey(key)
+			if !ok {
+				return nil, because("the keys of a map are texts")
 			}
-			if _, twice := plain[name]; twice {
-				return nil, because("a map has a key twice")
-			}
-			if plain[name], err = plainYAML(value); err != nil {
+			plain[name] = value
+		}
+		if len(plain) < len(v) {
+			return nil, because("a map has a key twice")
+		}
+		for _, name := range slices.Sorted(maps.Keys(plain)) {
+			var err error
+			if plain[name], err = plainYAML(plain[name]); err != nil {
 				return nil, err
 			}
 		}
@@ -139,14 +189,14 @@ func plainYAML(v any) (any, error) {
 	return nil, because("that is no YAML")
 }
 
-func yamlKey(key any) (string, error) {
+func yamlKey(key any) (name string, ok bool) {
 	switch key := key.(type) {
 	case string:
-		return key, nil
+		return key, true
 	case float64:
-		return strconv.FormatFloat(key, 'g', -1, 32), nil
+		return strconv.FormatFloat(key, 'g', -1, 32), true
 	case bool, int, int64, uint64:
-		return fmt.Sprint(key), nil
+		return fmt.Sprint(key), true
 	}
-	return "", because("the keys of a map are texts")
+	return "", false
 }

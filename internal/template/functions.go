@@ -24,7 +24,7 @@ type function struct {
 // the ones that are not available.
 var functions = sync.OnceValue(func() map[string]function {
 	table := map[string]function{}
-	for _, source := range []template.FuncMap{sprig.TxtFuncMap(), builtins(), formats(), texts(), dates(), certificates(), unavailable()} {
+	for _, source := range []template.FuncMap{sprig.TxtFuncMap(), builtins(), formats(), texts(), expressions(), dates(), certificates(), unavailable()} {
 		for name, f := range source {
 			table[name] = newFunction(f)
 		}
@@ -126,6 +126,7 @@ func (r *run) before(f function, args []any) error {
 			size += len(text)
 		} else if !f.looks {
 			if err := r.weigh(&size, arg, 0); err != nil {
+				_ = r.charge(size / bytesPerStep) // for the weighing: the next template could have it done again
 				return err
 			}
 		}

@@ -18,20 +18,24 @@ const (
 
 // instrumentation is what instrument learned about a template.
 type instrumentation struct {
-	calls   map[string]bool // the functions it calls
-	secrets map[int]string  // which secret it refers to by a field of the dot, by where that stands in the text
+	calls     map[string]bool // the functions it calls
+	secrets   map[int]string  // which secret it refers to by a field of the dot, by where that stands in the text
+	variables int             // how many it has declared so far; a variable is looked for among all that there are
 }
+
+// lookupsPerCommand is how many variables or fields are passed in the time that a command takes at least.
+const lookupsPerCommand = 16
 
 // instrument rewrites the trees of a parsed template such that every loop turn, every call of a template, and every value that is
 // printed or ranged over is seen by a hook:
 //
 //	{{ define "d" }}…{{ end }}      {{ enterTemplate 7 }}…{{ leaveTemplate 7 }}    7 levels of nested actions
-//	{{ range .List }}…{{ end }}     {{ range .List | toRangeOver }}{{ tick 3 }}…{{ end }}    3 commands in the body
+//	{{ range .List }}…{{ end }}     {{ range .List | toRangeOver }}{{ tick 3 }}…{{ end }}    3 commands and arguments in the body
 //	{{ .X }}                        {{ .X | toPrint }}
 //
 // The hooks print nothing, and come after white space was trimmed. Positions in errors stay those of the text as it was written.
-func instrument(trees map[string]*parse.Tree) instrumentation {
-	found := instrumentation{calls: map[string]bool{}, secrets: map[int]string{}}
+func instrument(trees map[string]*parse.Tree) *instrumentation {
+	found := &instrumentation{calls: map[string]bool{}, secrets: map[int]string{}}
 	for name, tree := range trees {
 		if tree.Root == nil {
 			continue
@@ -48,8 +52,8 @@ func instrument(trees map[string]*parse.Tree) instrumentation {
 // scope says what is known of the dot and of $: whether they are the map of all secrets.
 type scope struct{ dot, root bool }
 
-// list returns how many commands a list holds, without the bodies of loops, and how many levels its deepest action has.
-func (i instrumentation) list(list *parse.ListNode, in scope) (commands, levels int) {
+// list returns how many commands and arguments a list holds, without the bodies of loops, and how many levels its deepest action has.
+func (i *instrumentation) list(list *parse.ListNode, in scope) (commands, levels int) {
 	if list == nil {
 		return 0, 0
 	}
@@ -61,7 +65,7 @@ func (i instrumentation) list(list *parse.ListNode, in scope) (commands, levels 
 	return commands, levels + 1
 }
 
-func (i instrumentation) node(n parse.Node, in scope) (commands, levels int) {
+func (i *instrumentation) node(n parse.Node, in scope) (commands, levels int) {
 	switch n := n.(type) {
 	case *parse.ActionNode:
 		commands, levels = i.pipe(n.Pipe, in)
@@ -91,40 +95,44 @@ func (i instrumentation) node(n parse.Node, in scope) (commands, levels int) {
 	return commands, levels + 1
 }
 
-func (i instrumentation) branch(n *parse.BranchNode, in, body scope) (commands, levels int) {
+func (i *instrumentation) branch(n *parse.BranchNode, in, body scope) (commands, levels int) {
 	commands, levels = i.pipe(n.Pipe, in)
 	c, l := i.list(n.List, body)
 	ce, le := i.list(n.ElseList, in)
 	return commands + c + ce, max(levels, l, le)
 }
 
-func (i instrumentation) pipe(pipe *parse.PipeNode, in scope) (commands, levels int) {
+func (i *instrumentation) pipe(pipe *parse.PipeNode, in scope) (commands, levels int) {
 	for _, command := range pipe.Cmds {
 		commands++
 		for _, arg := range command.Args {
 			c, l := i.argument(arg, in)
-			commands, levels = commands+c, max(levels, l)
+			commands, levels = commands+1+c, max(levels, l)
 		}
 	}
-	return commands, levels + 1
+	i.variables += len(pipe.Decl)
+	return commands + len(pipe.Decl)*(1+i.variables/lookupsPerCommand), levels + 1
 }
 
-func (i instrumentation) argument(arg parse.Node, in scope) (commands, levels int) {
+func (i *instrumentation) argument(arg parse.Node, in scope) (commands, levels int) {
 	switch arg := arg.(type) {
 	case *parse.IdentifierNode:
 		i.calls[arg.Ident] = true
 	case *parse.PipeNode:
 		return i.pipe(arg, in)
 	case *parse.ChainNode:
-		return i.argument(arg.Node, in)
+		commands, levels = i.argument(arg.Node, in)
+		return commands + len(arg.Field), levels
 	case *parse.FieldNode:
 		if in.dot {
 			i.secrets[int(arg.Pos)] = arg.Ident[0]
 		}
+		return len(arg.Ident), 0
 	case *parse.VariableNode:
 		if in.root && len(arg.Ident) > 1 && arg.Ident[0] == "$" {
 			i.secrets[int(arg.Pos)] = arg.Ident[1]
 		}
+		return len(arg.Ident) + i.variables/lookupsPerCommand, 0
 	}
 	return 0, 0
 }

@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -11,14 +12,13 @@ import (
 
 const (
 	bytesPerStep = 64
-	nodeBytes    = 32 // what an element of a list or a map weighs besides its content: about what it takes
-	valueFactor  = 8  // how much larger than the output a value may be
+	nodeBytes    = 32  // what an element of a list or a map weighs besides its content: about what it takes
+	mapBytes     = 256 // what a map weighs besides: it has room for eight entries at once
+	valueFactor  = 8   // how much larger than the output a value may be
 	maxNesting   = 100
 	// maxDepth bounds the stack, which text/template leaves to grow until the process ends: the levels of nested actions that are
 	// being executed, over all templates that are being called. A level takes about a kilobyte.
 	maxDepth = 10_000
-	// stepsPerLook is how many steps are taken between two looks at the clock.
-	stepsPerLook = 1024
 )
 
 // run is one call of Render: its limits and what has been used of them.
@@ -34,14 +34,14 @@ type run struct {
 	text  string // of the template that is being rendered
 }
 
-// charge takes steps from the budget.
+// charge takes steps from the budget. It looks at the clock each time: that takes a twentieth of a microsecond, and what is charged
+// too little for is found at the next call.
 func (r *run) charge(steps int) error {
 	if steps < 0 || steps > r.limits.MaxSteps-r.steps {
 		r.steps = r.limits.MaxSteps
 		return &reason{text: "it takes more than " + strconv.Itoa(r.limits.MaxSteps) + " steps", limit: true}
 	}
-	looked := r.steps / stepsPerLook
-	if r.steps += steps; r.steps/stepsPerLook > looked && r.clock.Now().After(r.deadline) {
+	if r.steps += steps; r.clock.Now().After(r.deadline) {
 		return &reason{text: "it takes longer than " + r.limits.Timeout.String(), limit: true}
 	}
 	return nil
@@ -66,41 +66,40 @@ func (r *run) room(bytes float64) error {
 	return nil
 }
 
-// weigh adds the size of a value to a sum, as a tree: what is reached twice counts twice, as it would be printed twice.
+// weigh adds the size of a value to a sum, as a tree: what is reached twice counts twice, as it would be printed twice. The order of a
+// map's entries does not change which error there is: what is nested too deep only ends its own branch, what is too large all.
 func (r *run) weigh(sum *int, v any, nesting int) error {
 	if nesting > maxNesting {
 		return because(fmt.Sprintf("a value is nested deeper than %d levels", maxNesting))
 	}
 	*sum += nodeBytes
-	var err error
+	var deep error
 	switch v := v.(type) {
 	case nil, bool, int, int64, float64:
 	case string:
 		*sum += len(v)
 	case map[string]any:
+		*sum += mapBytes
 		for key, value := range v {
 			*sum += len(key)
-			if err = r.weigh(sum, value, nesting+1); err != nil {
+			if deep = cmp.Or(r.weigh(sum, value, nesting+1), deep); *sum > r.maxValue() {
 				break
 			}
 		}
 	case []any:
 		for _, value := range v {
-			if err = r.weigh(sum, value, nesting+1); err != nil {
+			if deep = cmp.Or(r.weigh(sum, value, nesting+1), deep); *sum > r.maxValue() {
 				break
 			}
 		}
 	default:
-		err = r.weighOther(sum, reflect.ValueOf(v), nesting)
+		deep = r.weighOther(sum, reflect.ValueOf(v), nesting)
 	}
-	if err == nil {
-		err = r.room(float64(*sum))
-	}
-	return err
+	return cmp.Or(r.room(float64(*sum)), deep)
 }
 
 // weighOther weighs what only some functions make: []string, []int, [][]any, map[string]string.
-func (r *run) weighOther(sum *int, v reflect.Value, nesting int) error {
+func (r *run) weighOther(sum *int, v reflect.Value, nesting int) (deep error) {
 	switch v.Kind() {
 	case reflect.String:
 		*sum += v.Len()
@@ -109,22 +108,17 @@ func (r *run) weighOther(sum *int, v reflect.Value, nesting int) error {
 			*sum += v.Len() * int(v.Type().Elem().Size())
 			return nil
 		}
-		for i := range v.Len() {
-			if err := r.weigh(sum, v.Index(i).Interface(), nesting+1); err != nil {
-				return err
-			}
+		for i := 0; i < v.Len() && *sum <= r.maxValue(); i++ {
+			deep = cmp.Or(r.weigh(sum, v.Index(i).Interface(), nesting+1), deep)
 		}
 	case reflect.Map:
-		for entries := v.MapRange(); entries.Next(); {
-			if err := r.weigh(sum, entries.Key().Interface(), nesting+1); err != nil {
-				return err
-			}
-			if err := r.weigh(sum, entries.Value().Interface(), nesting+1); err != nil {
-				return err
-			}
+		*sum += mapBytes
+		for entries := v.MapRange(); *sum <= r.maxValue() && entries.Next(); {
+			deep = cmp.Or(r.weigh(sum, entries.Value().Interface(), nesting+1), deep)
+			*sum += nodeBytes + entries.Key().Len()
 		}
 	}
-	return nil
+	return deep
 }
 
 // enter is called where a template begins, leave where it ends, with the levels of actions within it.
@@ -144,6 +138,9 @@ type writer struct {
 }
 
 func (w *writer) Write(text []byte) (int, error) {
+	if len(text) == 0 { // what tick and the like print; an error from here has no line
+		return 0, nil
+	}
 	if len(text) > w.run.limits.MaxBytes-w.run.bytes {
 		w.run.bytes = w.run.limits.MaxBytes
 		return 0, &reason{text: fmt.Sprintf("the output is larger than %d bytes", w.run.limits.MaxBytes), limit: true}

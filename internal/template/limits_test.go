@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ func TestHostileTemplatesEndSoonAndSmall(t *testing.T) {
 		deep  = "a value is nested deeper than 100 levels"
 		stack = "its actions and templates are nested deeper than 10000 levels"
 		text  = "the templates are longer than 262144 bytes"
+		alias = "anchors and aliases are not supported"
 		some  = " failed"
 	)
 	nested := strings.Repeat("{{ if 1 }}", 9000) + strings.Repeat("{{ end }}", 9000)
@@ -60,7 +62,7 @@ func TestHostileTemplatesEndSoonAndSmall(t *testing.T) {
 		`{{ $x := dict }}{{ range 9999999999 }}{{ $x = dict "a" $x "b" $x }}{{ end }}`:                                                        large,
 		`{{ $x := list 1 }}{{ range 9999999999 }}{{ $x = list $x }}{{ end }}`:                                                                 deep,
 		`{{ $x := "ab" }}{{ range 9999999999 }}{{ $x = toJson (list $x $x) }}{{ end }}`:                                                       "",
-		`{{ $x := "ab" }}{{ range 9999999999 }}{{ $x = toYaml (list $x $x) }}{{ end }}`:                                                       steps,
+		`{{ $x := "ab" }}{{ range 9999999999 }}{{ $x = toYaml (list $x $x) }}{{ end }}`:                                                       large,
 		`{{ $x := dict }}{{ range $i := 9999999999 }}{{ $x = set $x (print $i) $i }}{{ end }}`:                                                steps,
 		`{{ $x := dict }}{{ $_ := set $x "x" $x }}{{ $x }}`:                                                                                   deep,
 		`{{ $x := dict }}{{ $y := dict "x" $x }}{{ $_ := set $x "y" $y }}{{ $x }}`:                                                            deep,
@@ -92,9 +94,9 @@ func TestHostileTemplatesEndSoonAndSmall(t *testing.T) {
 		`{{ split "" (repeat 1000000 "x") }}`:                                                                  large,
 		`{{ splitList "" (repeat 1000000 "x") }}`:                                                              large,
 		`{{ splitn "" -1 (repeat 1000000 "x") }}`:                                                              large,
-		`{{ regexFindAll "" (repeat 1000000 "x") -1 }}`:                                                        large,
-		`{{ regexSplit "" (repeat 1000000 "x") -1 }}`:                                                          large,
-		`{{ regexReplaceAll "x" (repeat 1000000 "x") "yyyyyyyyyy" }}`:                                          large,
+		`{{ regexFindAll "" (repeat 1000000 "x") -1 }}`:                                                        steps,
+		`{{ regexSplit "" (repeat 1000000 "x") -1 }}`:                                                          steps,
+		`{{ regexReplaceAll "x" (repeat 1000000 "x") "yyyyyyyyyy" }}`:                                          steps,
 		`{{ regexReplaceAll "(x*)" (repeat 1000000 "x") "$1$1$1$1$1$1$1$1$1" }}`:                               large,
 		`{{ regexMatch "((x{100}){10}y?)+z" (repeat 1000000 "x") }}`:                                           steps,
 		`{{ regexMatch (repeat 1000 "x*") (repeat 1000000 "x") }}`:                                             some,
@@ -108,17 +110,44 @@ func TestHostileTemplatesEndSoonAndSmall(t *testing.T) {
 		`{{ chunk 0 (list 1) }}`:                                                                               some,
 		`{{ round 1.5 999999999 }}`:                                                                            some,
 		`{{ semverCompare (repeat 100000 "1||") "1" }}`:                                                        some,
-		`{{ fromYaml (print "a: &a " (repeat 100000 "x") "\nb: [" (repeat 100000 "*a,") "]") }}`:               large,
+		`{{ fromYaml (print "a: &a " (repeat 100000 "x") "\nb: [" (repeat 100000 "*a,") "]") }}`:               alias,
 		`{{ fromYaml "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]" }}`: some,
-		`{{ fromYaml (repeat 500000 "[") }}`:                   some,
-		`{{ fromJson (repeat 1000000 "[") }}`:                  some,
-		`{{ fromJson (print "[" (repeat 500000 "0,") "0]") }}`: large,
-		`{{ $j := print "[" (repeat 200000 "{},") "0]" }}{{ range 9999999999 }}{{ $x := fromJson $j }}{{ end }}`: steps,
-		`{{ $x := repeat 1000000 "x" }}{{ range 9999999999 }}{{ $y := sha512sum $x }}{{ end }}`:                  steps,
-		`{{ $x := repeat 1000000 "x" }}{{ range 9999999999 }}{{ $y := eq $x $x }}{{ end }}`:                      steps,
-		`{{ $x := repeat 1000000 "aB" }}{{ range 9999999999 }}{{ $y := snakecase $x }}{{ end }}`:                 steps,
-		`{{ fullPemToPkcs12 (repeat 100000 "-----BEGIN ") "" }}`:                                                 some,
-		`{{ filterPEM "X" (repeat 30000 "-----BEGIN X-----\n") }}`:                                               "",
+		`{{ fromYaml (repeat 500000 "[") }}`:                                                                                              some,
+		`{{ fromJson (repeat 1000000 "[") }}`:                                                                                             some,
+		`{{ fromJson (print "[" (repeat 500000 "0,") "0]") }}`:                                                                            large,
+		`{{ $j := print "[" (repeat 20000 "{},") "0]" }}{{ range 9999999999 }}{{ $x := fromJson $j }}{{ end }}`:                           steps,
+		`{{ $x := repeat 1000000 "x" }}{{ range 9999999999 }}{{ $y := sha512sum $x }}{{ end }}`:                                           steps,
+		`{{ $x := repeat 1000000 "x" }}{{ range 9999999999 }}{{ $y := eq $x $x }}{{ end }}`:                                               steps,
+		`{{ $x := repeat 1000000 "aB" }}{{ range 9999999999 }}{{ $y := snakecase $x }}{{ end }}`:                                          steps,
+		`{{ fullPemToPkcs12 (repeat 100000 "-----BEGIN ") "" }}`:                                                                          some,
+		`{{ printf "%1000000d" (until 10000) }}`:                                                                                          large,
+		`{{ printf "%.300f" (fromJson (print "[" (repeat 100000 "1.5,") "1.5]")) }}`:                                                      large,
+		`{{ printf "%*d" 1000000 (dict "a" (until 10) "b" (until 10)) }}`:                                                                 large,
+		`{{ printf "%q" (repeat 8000000 "\x00") }}`:                                                                                       large,
+		`{{ regexReplaceAll "x*y|x" (repeat 20000 "x") "" }}`:                                                                             steps,
+		`{{ mustRegexReplaceAllLiteral "(x*){50}y|x" (repeat 20000 "x") "" }}`:                                                            steps,
+		`{{ regexFindAll "x*y|x" (repeat 20000 "x") -1 }}`:                                                                                steps,
+		`{{ regexSplit "x*y|x" (repeat 20000 "x") -1 }}`:                                                                                  steps,
+		`{{ regexFindAll "" (repeat 7000000 "x") -1 }}`:                                                                                   steps,
+		`{{ regexFindAll "" (repeat 110000 "x") -1 }}`:                                                                                    large,
+		`{{ range 9999999999 }}{{ $y := regexMatch "` + strings.Repeat(`[\\pL\\pN]`, 90) + `" "x" }}{{ end }}`:                            steps,
+		`{{ range 9999999999 }}{{ $y := regexMatch "(?i)[` + strings.Repeat("ÿ-𞤀", 20) + `]" "x" }}{{ end }}`:                             steps,
+		`{{ range 9999999999 }}{{ $y := semverCompare "` + strings.Repeat("1||", 80) + `1" "2" }}{{ end }}`:                               steps,
+		`{{ fromYaml (print "- &a !!binary " (repeat 1000000 "AAAA" | trunc 1000000) "\n- [" (repeat 100000 "*a,") "]") }}`:               alias,
+		`{{ fromYaml (print "- {" (repeat 500000 "?,") "}") }}`:                                                                           large,
+		`{{ fromJson (print "[" (repeat 600000 "{\"\":0},") "0]") }}`:                                                                     large,
+		`{{ toJson (repeat 8000000 "<") }}`:                                                                                               large,
+		`{{ html (repeat 8000000 "<") }}`:                                                                                                 large,
+		`{{ js (repeat 8000000 "<") }}`:                                                                                                   large,
+		`{{ quote (repeat 8000000 "\x00") }}`:                                                                                             large,
+		`{{ $x := repeat 20000 "a\n" }}{{ range 90 }}{{ $x = list $x }}{{ end }}{{ toYaml $x | len }}`:                                    "",
+		`{{ $x := repeat 50000 "a\n" }}{{ range 90 }}{{ $x = list $x }}{{ end }}{{ toYaml $x }}`:                                          large,
+		`{{ $x := until 10000 }}{{ range 90 }}{{ $x = dict "a" $x }}{{ end }}{{ toPrettyJson $x | len }}`:                                 "",
+		`{{ uniq (list` + strings.Repeat(" (list (list 1 2 3 4 5 6 7 8))", 1500) + `) | len }}`:                                           steps,
+		`{{ $d := until 20000 }}{{ without (list` + strings.Repeat(" $d", 50) + `)` + strings.Repeat(" 1", 100) + ` | len }}`:             steps,
+		`{{ range 9999999999 }}` + strings.Repeat(`{{ and`+strings.Repeat(" 1", 1000)+` }}`, 100) + `{{ end }}`:                           steps,
+		`{{ $x := 1 }}` + variables("{{ $v%[1]d := 1 }}") + `{{ range 9999999999 }}{{ and` + strings.Repeat(" $x", 1000) + ` }}{{ end }}`: steps,
+		`{{ filterPEM "X" (repeat 30000 "-----BEGIN X-----\n") }}`:                                                                        "",
 	} {
 		name := attack
 		if len(name) > 70 {
@@ -174,6 +203,38 @@ func TestLimitsAreThoseOfAllTemplatesTogether(t *testing.T) {
 	var typed *Error
 	g.Expect(errors.As(err, &typed)).To(BeTrue())
 	g.Expect(typed.Template).To(Equal("more"))
+}
+
+// Templates that do nothing, or cannot even be parsed, are paid for too.
+func TestManyTemplatesOverManySecretsEnd(t *testing.T) {
+	data := map[string][]byte{}
+	for i := range 10_000 {
+		data[fmt.Sprintf("KEY_%d", i)] = nil
+	}
+	many := func(n int, text string) []Template {
+		return slices.Repeat([]Template{{"t", text}}, n)
+	}
+	for name, test := range map[string]struct {
+		templates []Template
+		want      string
+	}{
+		"too many":       {many(MaxTemplates+1, ""), "t: there are more than 1000 templates"},
+		"empty":          {many(MaxTemplates, ""), "t: it takes more than 1000000 steps"},
+		"not parsed":     {many(MaxTemplates, "{{"), "t:1: unclosed action; so do not render: t, t, t, t, t, t, t, t, t, t and "},
+		"not parsed now": {many(50_000, "{{"), "t: there are more than 1000 templates"},
+		"not weighed":    {many(MaxTemplates, `{{ $x := dict }}{{ $_ := set $x "a" $x }}{{ $_ := set $x "b" $x }}{{ $x }}`), "t:1:26: set failed: a value is nested"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			_, err := Render(data, test.templates, Limits{})
+			if d := time.Since(began); d > 3*time.Second {
+				t.Errorf("takes %s", d)
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
 }
 
 // What people write must be far from the limits.

@@ -76,6 +76,9 @@ const (
 // iterationsPerStep makes a step of key derivation take about as long as one of anything else.
 const iterationsPerStep = 4
 
+// writtenPKCS12 is how many steps it takes to make a file: a key is derived for the MAC, the certificates and the private key.
+const writtenPKCS12 = 3 * 2048 / iterationsPerStep
+
 // pkcs12Cost charges for opening a PKCS#12 file. Such a file says how often the password is to be hashed, up to 2^63 times, and
 // go-pkcs12 does as it is told. So the counts are read before. They stand at four places:
 //

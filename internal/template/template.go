@@ -22,6 +22,9 @@
 //     none. Only the conversions to numbers, such as int, give 0 as they always did.
 //   - keys and values come in the order of the keys.
 //
+// fromYaml takes one document, without anchors and aliases. Dates in zones other than UTC follow the rules of the machine's tzdata, and
+// those in this program where the machine has none: see dates.
+//
 // Numbers of JSON and YAML are floats, as ever: 10000000 prints as 1e+07, and through int64 as it was written.
 //
 // Whatever a function returns is plain data, of types without methods: a method would be called past all that follows.
@@ -32,9 +35,10 @@
 // that what renders once renders always; the time limit is for what they overlook.
 //   - Steps. A step is half a loop turn, one action, one call, or the handling of 64 bytes: about a microsecond at most. Every call is
 //     charged for the size of what it is given and of what it returns, as a tree, so a variable that doubles in a loop soon ends it.
-//     All memory comes from results, so the steps bound what is allocated too.
+//     All memory comes from results, so the steps bound what is allocated too. A template takes some before it does anything.
 //   - No value may be larger than 8 times the output, or nested deeper than 100 levels, which ends what set makes cyclic.
-//   - What a call costs beyond its arguments (repeat, until, replace, printf, regular expressions, key derivation) is worked out before it.
+//   - What a call costs beyond its arguments (repeat, until, replace, printf, comparing, regular expressions, key derivation) is worked
+//     out before it, and so is the room for what it returns (escapes, indentation) or builds on the way (parsing).
 //   - Nothing in text/template can be hooked, so a parsed template is rewritten: see instrument.
 package template
 
@@ -62,6 +66,9 @@ const (
 
 // MaxTextBytes is how long the texts of all templates of one call may be together. Parsing is not linear in the number of variables.
 const MaxTextBytes = 256 << 10
+
+// MaxTemplates is how many templates one call may have.
+const MaxTemplates = 1_000
 
 // Template is one template.
 type Template struct {
@@ -95,6 +102,9 @@ func Functions() []string {
 }
 
 func render(data map[string][]byte, templates []Template, limits Limits, c clock.PassiveClock) ([][]byte, error) {
+	if len(templates) > MaxTemplates {
+		return nil, &Error{Template: templates[MaxTemplates].Name, Why: "there are more than " + strconv.Itoa(MaxTemplates) + " templates", limit: true}
+	}
 	limits.setDefaults()
 	r := &run{limits: limits, clock: c, deadline: c.Now().Add(limits.Timeout), data: data}
 	values := make(map[string]any, len(data))
@@ -109,7 +119,7 @@ func render(data map[string][]byte, templates []Template, limits Limits, c clock
 		if text += len(t.Text); text > MaxTextBytes {
 			err = &Error{Why: "the templates are longer than " + strconv.Itoa(MaxTextBytes) + " bytes", limit: true}
 		} else {
-			outputs[i], err = r.render(t.Text, maps.Clone(values))
+			outputs[i], err = r.render(t.Text, values)
 		}
 		switch {
 		case err == nil:
@@ -146,7 +156,7 @@ func (l *Limits) setDefaults() {
 // mainTemplate is what text/template calls the text itself. It must not contain a colon, after which its errors go on.
 const mainTemplate = "(the template)"
 
-// render renders one template. The error lacks the template's name.
+// render renders one template, and leaves the values as they are. The error lacks the template's name.
 func (r *run) render(text string, values map[string]any) (out []byte, failed *Error) {
 	defer func() {
 		if recover() != nil { // what was thrown could hold a value
@@ -154,6 +164,11 @@ func (r *run) render(text string, values map[string]any) (out []byte, failed *Er
 		}
 	}()
 	r.text = text
+	// What each template takes at least: parsing, and a copy of the map. The most that there may be of them come out of the steps.
+	if err := r.charge(8 + len(text)/16 + len(values)/8); err != nil {
+		why, _ := err.(*reason) //nolint:errorlint // charge wraps nothing
+		return nil, &Error{Why: why.text, limit: true}
+	}
 	// Functions are looked up when a tree is parsed, and made when it is known which ones it calls.
 	trees, err := parse.Parse(mainTemplate, text, "", "", known())
 	if err != nil {
@@ -174,7 +189,7 @@ func (r *run) render(text string, values map[string]any) (out []byte, failed *Er
 	}
 	r.depth = 0
 	w := &writer{run: r}
-	if err := t.Execute(w, values); err != nil {
+	if err := t.Execute(w, maps.Clone(values)); err != nil { // set would change it for the other templates
 		return nil, r.execError(err, i.secrets)
 	}
 	return w.made, nil

@@ -66,19 +66,24 @@ func TestRender(t *testing.T) {
 		`{{ toRawJson (dict "a" "<") }}`:                                                                               `{"a":"<"}`,
 		`{{ toPrettyJson (dict "a" 1) }}`:                                                                              "{\n  \"a\": 1\n}",
 		`{{ toYaml (dict "b" 1 "a" (list "x" "yes")) }}`:                                                               "a:\n- x\n- \"yes\"\nb: 1",
-		`{{ (fromYaml "a: {1: b}\nc: &x [1, 2.5]\nd: *x") | toJSON }}`:                                                 `{"a":{"1":"b"},"c":[1,2.5],"d":[1,2.5]}`,
-		`{{ dateInZone "2006-01-02T15:04" (int64 "1700000000") "UTC" }}`:                                               "2023-11-14T22:13",
-		`{{ regexReplaceAll "p(o)(s)" .DB_URL "$2$1" | trunc 4 }}`:                                                     "sotg",
-		`{{ regexSplit "[:/]+" .DB_URL -1 | join " " }}`:                                                               "postgres app pw@db 5432 shop",
-		`{{ (urlParse .DB_URL).hostname }}`:                                                                            "db",
-		`{{ (split "@" .DB_URL)._1 }}`:                                                                                 "db:5432/shop",
-		`{{ semverCompare ">=1.2" "1.3.0" }}`:                                                                          "true",
-		`{{ $m := dict }}{{ $_ := set $m "a" 1 }}{{ $m }}`:                                                             "map[a:1]",
-		`{{ slice (list 1 2 3) 1 }}{{ slice (list 1 2 3) 0 1 }}`:                                                       "[2 3][1]",
-		`{{ "a ä\tb" | nospace }}`:                                                                                     "aäb",
-		`{{ merge (dict "a" 1) (dict "a" 2 "b" 3) }}{{ mergeOverwrite (dict "a" 1) (dict "a" 2) }}`:                    "map[a:1 b:3]map[a:2]",
-		`{{ until 4 }}{{ untilStep 6 0 -2 }}{{ seq 2 2 6 }}`:                                                           "[0 1 2 3][6 4 2]2 4 6",
-		`{{ "a\nb" | nindent 2 }}`:                                                                                     "\n  a\n  b",
+		`{{ (fromYaml "a: {1: b}\nc: [1, 2.5]") | toJSON }}`:                                                           `{"a":{"1":"b"},"c":[1,2.5]}`,
+		`{{ (fromYaml "a: 'x & *y' # &z\nb: \"&q *q\"\nc: |\n  &r\n  *r\nd: u?v&w=*w\n<<: {e: 1}") | toRawJson }}`:     `{"a":"x & *y","b":"&q *q","c":"&r\n*r\n","d":"u?v&w=*w","e":1}`,
+		`{{ fromYaml "" | toJson }}{{ fromYaml "# no document" | toJson }}{{ fromYaml "---\na\n..." | toJson }}`:       `nullnull"a"`,
+		`{{ printf "%03d" (list 1 2) }}{{ printf "%.1f|%6.2f" 1.25 2.5 }}`:                                             "[001 002]1.2|  2.50",
+		`{{ dateInZone "15:04" 0 "Asia/Tokyo" }}`:                                                                      "09:00",
+		`{{ regexFindAll "\\$\\{([a-z]+)\\}" "${a} ${bc} ${" -1 }}{{ mustRegexFindAll "a*" "baac" 2 }}{{ regexSplit "" "abc" -1 }}{{ regexReplaceAllLiteral "b?" "abc" "$1" }}`: "[${a} ${bc}][ aa][a b c]$1a$1c$1",
+		`{{ dateInZone "2006-01-02T15:04" (int64 "1700000000") "UTC" }}`:                            "2023-11-14T22:13",
+		`{{ regexReplaceAll "p(o)(s)" .DB_URL "$2$1" | trunc 4 }}`:                                  "sotg",
+		`{{ regexSplit "[:/]+" .DB_URL -1 | join " " }}`:                                            "postgres app pw@db 5432 shop",
+		`{{ (urlParse .DB_URL).hostname }}`:                                                         "db",
+		`{{ (split "@" .DB_URL)._1 }}`:                                                              "db:5432/shop",
+		`{{ semverCompare ">=1.2" "1.3.0" }}`:                                                       "true",
+		`{{ $m := dict }}{{ $_ := set $m "a" 1 }}{{ $m }}`:                                          "map[a:1]",
+		`{{ slice (list 1 2 3) 1 }}{{ slice (list 1 2 3) 0 1 }}`:                                    "[2 3][1]",
+		`{{ "a ä\tb" | nospace }}`:                                                                  "aäb",
+		`{{ merge (dict "a" 1) (dict "a" 2 "b" 3) }}{{ mergeOverwrite (dict "a" 1) (dict "a" 2) }}`: "map[a:1 b:3]map[a:2]",
+		`{{ until 4 }}{{ untilStep 6 0 -2 }}{{ seq 2 2 6 }}`:                                        "[0 1 2 3][6 4 2]2 4 6",
+		`{{ "a\nb" | nindent 2 }}`:                                                                  "\n  a\n  b",
 	} {
 		if got, err := renderOne(secrets(), text); err != nil || got != want {
 			t.Errorf("%s\ngot  %q, %v\nwant %q", text, got, err, want)
@@ -88,40 +93,49 @@ func TestRender(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"a\n{{ .FOO }}":                                 "t:2:4: there is no secret FOO",
-		"{{ .FOO.x.y }}":                                "t:1:8: there is no secret FOO",
-		"a\n\n  {{ if true }}{{ .FOO | upper }}":        "t:3: unexpected EOF",
-		`{{ range $k, $v := . }}{{ $.FOO }}{{ end }}`:   "t:1:28: there is no secret FOO",
-		`{{ $j := fromJson .JSON }}{{ $j.nope }}`:       "t:1:32: there is no entry nope",
-		`{{ with fromJson .JSON }}{{ .nope }}{{ end }}`: "t:1:29: there is no entry nope",
-		`{{ index . "FOO" }}`:                           "t:1:4: index: there is no secret or entry FOO",
-		`{{ get . "FOO" | default "x" }}`:               "t:1:4: get: there is no secret or entry FOO",
-		`{{ get . .DB_URL }}`:                           "t:1:4: get: there is no secret or entry",
-		`{{ index (list 1) 1 }}`:                        "t:1:4: index failed: the index is out of range",
-		`{{ now }}`:                                     "t:1:4: now is not available: it gives another result each time, so the Secret would never be at rest",
-		`{{ env "HOME" }}`:                              "t:1:4: env is not available: it reaches outside of the object's own data",
-		`{{ dict "a" 1 | semver }}`:                     "t:1:17: semver is not available: its result has methods, which no limit holds",
-		`{{ fail "no" }}`:                               "t:1:4: fail: the template says so",
-		`{{ b64dec .DB_URL }}`:                          "t:1:4: b64dec failed: that is no base64",
-		`{{ .DB_URL | fromJson }}`:                      "t:1:14: fromJson failed: that is no JSON",
-		`{{ first list }}`:                              "t:1:4: there is no value to print",
-		`{{ div 1 0 }}`:                                 "t:1:4: div failed",
-		`{{ .DB_URL.x }}`:                               "t:1:11: can't evaluate field x in type interface {}",
-		`{{ upper 1 }}`:                                 "t:1:10: expected string; found 1",
-		`{{ upper (list 1) }}`:                          "t:1:16: wrong type for value; expected string; got []interface {}",
-		`{{ upper }}`:                                   "t:1:4: wrong number of args for upper: want 1 got 0",
-		`{{ range .DB_URL }}{{ end }}`:                  "t:1:10: range goes over lists, maps and, with one variable, numbers",
-		`{{ range $a, $b := 5 }}{{ end }}`:              "t:1:10: range goes over lists, maps and, with one variable, numbers",
-		`{{ template "x" }}`:                            `t:1:13: template "x" not defined`,
-		`{{ nope . }}`:                                  `t:1: function "nope" not defined`,
-		`{{ tick 1 }}`:                                  `t:1: function "tick" not defined`,
-		`{{ slice (append (list 1 2) 3) 0 4 }}`:         "t:1:4: slice failed: a number is out of range",
-		`{{ lt 1 "a" }}`:                                "t:1:4: lt failed: values of different types cannot be compared",
-		`{{ printf "%p" . }}`:                           "t:1:4: printf failed: %p prints addresses, which are others each time",
-		`{{ fromYaml "1: a\n\"1\": b" }}`:               "t:1:4: fromYaml failed: a map has a key twice",
-		`{{ toJson (b64dec "/w==") }}`:                  "t:1:4: toJson failed: a text is not UTF-8; b64enc makes it so",
-		`{{ dateInZone "2006" "x" "UTC" }}`:             "t:1:4: dateInZone failed: the date is a number of seconds since 1970",
-		`{{ dateInZone "2006" 1 "Local" }}`:             "t:1:4: dateInZone failed: there is no such time zone",
+		"a\n{{ .FOO }}":                                    "t:2:4: there is no secret FOO",
+		"{{ .FOO.x.y }}":                                   "t:1:8: there is no secret FOO",
+		"a\n\n  {{ if true }}{{ .FOO | upper }}":           "t:3: unexpected EOF",
+		`{{ range $k, $v := . }}{{ $.FOO }}{{ end }}`:      "t:1:28: there is no secret FOO",
+		`{{ $j := fromJson .JSON }}{{ $j.nope }}`:          "t:1:32: there is no entry nope",
+		`{{ with fromJson .JSON }}{{ .nope }}{{ end }}`:    "t:1:29: there is no entry nope",
+		`{{ index . "FOO" }}`:                              "t:1:4: index: there is no secret or entry FOO",
+		`{{ get . "FOO" | default "x" }}`:                  "t:1:4: get: there is no secret or entry FOO",
+		`{{ get . .DB_URL }}`:                              "t:1:4: get: there is no secret or entry",
+		`{{ index (list 1) 1 }}`:                           "t:1:4: index failed: the index is out of range",
+		`{{ now }}`:                                        "t:1:4: now is not available: it gives another result each time, so the Secret would never be at rest",
+		`{{ env "HOME" }}`:                                 "t:1:4: env is not available: it reaches outside of the object's own data",
+		`{{ dict "a" 1 | semver }}`:                        "t:1:17: semver is not available: its result has methods, which no limit holds",
+		`{{ fail "no" }}`:                                  "t:1:4: fail: the template says so",
+		`{{ b64dec .DB_URL }}`:                             "t:1:4: b64dec failed: that is no base64",
+		`{{ .DB_URL | fromJson }}`:                         "t:1:14: fromJson failed: that is no JSON",
+		`{{ first list }}`:                                 "t:1:4: there is no value to print",
+		`{{ div 1 0 }}`:                                    "t:1:4: div failed",
+		`{{ .DB_URL.x }}`:                                  "t:1:11: can't evaluate field x in type interface {}",
+		`{{ upper 1 }}`:                                    "t:1:10: expected string; found 1",
+		`{{ upper (list 1) }}`:                             "t:1:16: wrong type for value; expected string; got []interface {}",
+		`{{ upper }}`:                                      "t:1:4: wrong number of args for upper: want 1 got 0",
+		`{{ range .DB_URL }}{{ end }}`:                     "t:1:10: range goes over lists, maps and, with one variable, numbers",
+		`{{ range $a, $b := 5 }}{{ end }}`:                 "t:1:10: range goes over lists, maps and, with one variable, numbers",
+		`{{ template "x" }}`:                               `t:1:13: template "x" not defined`,
+		`{{ nope . }}`:                                     `t:1: function "nope" not defined`,
+		`{{ tick 1 }}`:                                     `t:1: function "tick" not defined`,
+		`{{ slice (append (list 1 2) 3) 0 4 }}`:            "t:1:4: slice failed: a number is out of range",
+		`{{ lt 1 "a" }}`:                                   "t:1:4: lt failed: values of different types cannot be compared",
+		`{{ printf "%p" . }}`:                              "t:1:4: printf failed: %p prints addresses, which are others each time",
+		`{{ fromYaml "1: a\n\"1\": b" }}`:                  "t:1:4: fromYaml failed: a map has a key twice",
+		`{{ fromYaml "{1: a, \"1\": b, {}: c, [x]: d}" }}`: "t:1:4: fromYaml failed: that is no YAML",
+		`{{ fromYaml "a: &x 1\nb: *x" }}`:                  "t:1:4: fromYaml failed: anchors and aliases are not supported",
+		`{{ fromYaml "a: &x 1" }}`:                         "t:1:4: fromYaml failed: anchors and aliases are not supported",
+		`{{ fromYaml "a: *x" }}`:                           "t:1:4: fromYaml failed: that is no YAML",
+		`{{ fromYaml "a: [& &x" }}`:                        "t:1:4: fromYaml failed: that is no YAML",
+		`{{ fromYaml "a: 1\n---\nb: 2" }}`:                 "t:1:4: fromYaml failed: there is more than one document",
+		`{{ dateInZone "2006" 1 "localtime" }}`:            "t:1:4: dateInZone failed: there is no such time zone",
+		`{{ dateInZone "2006" 1 "posixrules" }}`:           "t:1:4: dateInZone failed: there is no such time zone",
+		`{{ dateInZone "2006" 1 "posix/Asia/Tokyo" }}`:     "t:1:4: dateInZone failed: there is no such time zone",
+		`{{ toJson (b64dec "/w==") }}`:                     "t:1:4: toJson failed: a text is not UTF-8; b64enc makes it so",
+		`{{ dateInZone "2006" "x" "UTC" }}`:                "t:1:4: dateInZone failed: the date is a number of seconds since 1970",
+		`{{ dateInZone "2006" 1 "Local" }}`:                "t:1:4: dateInZone failed: there is no such time zone",
 	} {
 		_, err := renderOne(secrets(), text)
 		var typed *Error
@@ -164,6 +178,50 @@ func TestTimeoutCountsForAllTemplates(t *testing.T) {
 	want := "t: it takes longer than 10s"
 	if err == nil || !strings.HasPrefix(err.Error(), "t:1:") || !strings.HasSuffix(err.Error(), want[2:]) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The order of a map's entries must not decide which error there is.
+func TestEqualInputGivesEqualErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		`{{ fromYaml "1: a\n\"1\": b\n2: c\n\"2\": d\n~: e" }}`:                          "fromYaml failed: the keys of a map are texts",
+		`{{ fromYaml "a: {1: a, \"1\": b}\nb: {~: c}\nc: {~: c}\nd: {~: c}" }}`:          "fromYaml failed: a map has a key twice",
+		`{{ $x := dict }}{{ $_ := set $x "a" $x }}{{ toJson (dict "a" $x "b" 1) }}`:      "set failed: a value is nested deeper than 100 levels",
+		`{{ $x := dict }}{{ $_ := set . "a" $x }}{{ $_ := set $x "b" $ }}{{ $x }}`:       "set failed: a value is nested deeper than 100 levels",
+		`{{ $s := repeat 3000000 "x" }}{{ $d := dict "a" $s "b" $s "c" $s "z" (list) }}`: "dict failed: a value would be larger than 8388608 bytes",
+	} {
+		for range 30 {
+			if _, err := renderOne(nil, text); err == nil || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s: got %v", text, err)
+				break
+			}
+		}
+	}
+}
+
+func TestWeighingAMapDoesNotDependOnItsOrder(t *testing.T) {
+	r := &run{limits: Limits{MaxBytes: 10_000}}
+	deep := any("bottom")
+	for range 200 {
+		deep = []any{deep}
+	}
+	for range 50 {
+		size := 0
+		err := r.weigh(&size, map[string]any{"a": deep, "b": strings.Repeat("x", 80_000), "c": deep, "d": 1}, 0)
+		if err == nil || err.Error() != "a value would be larger than 80000 bytes" {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestFilesAreWrittenAtAPrice(t *testing.T) {
+	for name := range certificates() {
+		if !strings.HasPrefix(strings.ToLower(name), "pkcs12") && strings.Contains(strings.ToLower(name), "pkcs12") {
+			r := &run{limits: Limits{MaxSteps: 1000}, clock: clocktesting.NewFakePassiveClock(time.Time{})}
+			if err := functions()[name].before(r, nil); err == nil {
+				t.Errorf("%s takes less than 1000 steps", name)
+			}
+		}
 	}
 }
 
