@@ -23,12 +23,14 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/labels"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of every kind of cluster, for `make run`
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -36,6 +38,7 @@ import (
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/controllers"
+	"github.com/service-token-operator/service-token-operator/internal/convert"
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
 	"github.com/service-token-operator/service-token-operator/internal/scrape"
 )
@@ -57,6 +60,10 @@ type options struct {
 	objectSelector  string
 	clusterSecrets  bool
 	forbidden       []string
+	webhookAddress  string
+	webhookSecrets  string
+	webhookCertDir  string
+	podName         string
 	namespace       string
 	workers         int
 	leaderElect     bool
@@ -83,6 +90,10 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.objectSelector, "object-selector", "", "Labels of the objects to work on, such as team=a or 'team notin (a,b)'; the others are left to other releases. Empty means all.")
 	fs.BoolVar(&o.clusterSecrets, "cluster-secrets", false, "Work on ClusterServiceTokenSecrets too, which write to the namespaces that they select.")
 	fs.StringSliceVar(&o.forbidden, "forbidden-namespaces", []string{"kube-system", "kube-public", "kube-node-lease"}, "Namespaces that ClusterServiceTokenSecrets may neither write to nor read a token from, by name or glob, separated by commas.")
+	fs.StringVar(&o.webhookAddress, "webhook-bind-address", "0", "Address for deliveries of Infisical's webhooks, which make what was modified be read at once; 0 turns it off.")
+	fs.StringVar(&o.webhookSecrets, "webhook-secrets-dir", "", "Directory with the secrets of these webhooks, one in each file.")
+	fs.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "Directory with tls.crt and tls.key for deliveries; without it they come by plain HTTP, for an ingress that has the certificate.")
+	fs.StringVar(&o.podName, "pod-name", os.Getenv("POD_NAME"), "The operator's own pod, which is labeled while it leads, so that a Service finds it. Default: POD_NAME.")
 	fs.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The operator's own namespace, where it keeps the uses of tokens and its lease. Default: POD_NAMESPACE.")
 	fs.IntVar(&o.workers, "workers", 16, "How many objects are reconciled at the same time.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, so that several replicas can run.")
@@ -113,6 +124,8 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
 	case o.clusterSecrets && len(o.watchNamespaces) > 0:
 		return level, errors.New("--cluster-secrets is for all namespaces, and cannot be combined with --watch-namespaces")
+	case o.webhookAddress != "" && o.webhookAddress != "0" && o.webhookSecrets == "":
+		return level, errors.New("--webhook-bind-address needs --webhook-secrets-dir: nothing is accepted that is not signed")
 	case slices.ContainsFunc(o.forbidden, coversNothing):
 		return level, errors.New("--forbidden-namespaces must be names or globs, such as kube-*, separated by commas without blanks")
 	case len(validation.IsDNS1123Subdomain(o.leaseName)) > 0:
@@ -157,6 +170,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "convert" {
+		return convert.Command(ctx, args[1:], os.Stdin, os.Stdout, os.Stderr, connect)
+	}
 	var o options
 	fs := pflag.NewFlagSet("service-token-operator", pflag.ContinueOnError)
 	fs.SortFlags = false
@@ -186,6 +202,15 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// connect returns a reader of the cluster that the kubeconfig leads to.
+func connect() (client.Reader, error) {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(config, client.Options{})
 }
 
 // logStandard sends the lines of Go's standard log to ours.
@@ -247,6 +272,9 @@ func (o *options) controllers() controllers.Options {
 
 		ClusterSecrets:      o.clusterSecrets,
 		ForbiddenNamespaces: o.forbidden,
+		Webhook: controllers.Webhook{
+			Address: o.webhookAddress, SecretsDir: o.webhookSecrets, CertDir: o.webhookCertDir, Pod: types.NamespacedName{Namespace: o.namespace, Name: o.podName},
+		},
 
 		Metrics:          ctrlmetrics.Registry,
 		PerObjectMetrics: o.metricsPerObj,

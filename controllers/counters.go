@@ -14,20 +14,21 @@ import (
 // counters are what is counted where it happens. Their labels are reasons, operations, routes and outcomes, of which the code has
 // few; nothing of an object is in them, so nothing has to end with one.
 type counters struct {
-	syncs, writes, restarts, requests *prometheus.CounterVec
-	change, latency                   *prometheus.HistogramVec
+	syncs, writes, restarts, deliveries, requests *prometheus.CounterVec
+	change, latency                               *prometheus.HistogramVec
 }
 
 func newCounters() *counters {
 	return &counters{
-		syncs: syncsFamily.counter(), writes: writesFamily.counter(), restarts: restartsFamily.counter(), requests: requestsFamily.counter(),
+		syncs: syncsFamily.counter(), writes: writesFamily.counter(), restarts: restartsFamily.counter(),
+		deliveries: deliveriesFamily.counter(), requests: requestsFamily.counter(),
 		change: changeFamily.histogram(changeBuckets), latency: latencyFamily.histogram(latencyBuckets),
 	}
 }
 
 // register makes them part of what is scraped.
 func (c *counters) register(with prometheus.Registerer) error {
-	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.restarts, c.requests, c.change, c.latency} {
+	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.restarts, c.deliveries, c.requests, c.change, c.latency} {
 		if err := with.Register(family); err != nil {
 			return err
 		}
@@ -55,6 +56,9 @@ func (c *counters) ended(obj *stv1.ServiceTokenSecret, out outcome) {
 		}
 	}
 }
+
+// delivered counts a webhook's delivery by what became of it.
+func (c *counters) delivered(outcome string) { c.deliveries.WithLabelValues(outcome).Inc() }
 
 // wrote counts a write. seen is when the newest of what was written was first read, where that is the reason of the write, else
 // zero.

@@ -43,12 +43,13 @@ var scraped = []Family{
 
 // The families that are counted where it happens.
 var (
-	syncsFamily    = Family{Name: "servicetoken_syncs_total", Type: "counter", Help: "Looks at objects that came to an outcome, by its reason: Synced, or why not.", Labels: []string{"reason"}}
-	writesFamily   = Family{Name: "servicetoken_secret_writes_total", Type: "counter", Help: "Secrets and ConfigMaps that were created, updated, healed from somebody else's change, or deleted.", Labels: []string{"operation"}}
-	restartsFamily = Family{Name: "servicetoken_workload_restarts_total", Type: "counter", Help: "Workloads that were restarted because the data of a target had changed."}
-	changeFamily   = Family{Name: "servicetoken_change_duration_seconds", Type: "histogram", Help: "From the poll that saw a change at the server to the Secret that holds it."}
-	requestsFamily = Family{Name: "servicetoken_infisical_requests_total", Type: "counter", Help: "Requests to Infisical servers by route and outcome: 200, 304, 3xx, 4xx, 429, 5xx, or network for one without a complete answer.", Labels: []string{"route", "outcome"}}
-	latencyFamily  = Family{Name: "servicetoken_infisical_request_duration_seconds", Type: "histogram", Help: "How long requests took, from sending them to the last byte of the answer.", Labels: []string{"route"}}
+	syncsFamily      = Family{Name: "servicetoken_syncs_total", Type: "counter", Help: "Looks at objects that came to an outcome, by its reason: Synced, or why not.", Labels: []string{"reason"}}
+	writesFamily     = Family{Name: "servicetoken_secret_writes_total", Type: "counter", Help: "Secrets and ConfigMaps that were created, updated, healed from somebody else's change, or deleted.", Labels: []string{"operation"}}
+	restartsFamily   = Family{Name: "servicetoken_workload_restarts_total", Type: "counter", Help: "Workloads that were restarted because the data of a target had changed."}
+	deliveriesFamily = Family{Name: "servicetoken_webhook_deliveries_total", Type: "counter", Help: "Deliveries of webhooks by what became of them: accepted, ignored (another event), forged, stale, replayed, malformed, oversized, or elsewhere (this replica does not lead).", Labels: []string{"outcome"}}
+	changeFamily     = Family{Name: "servicetoken_change_duration_seconds", Type: "histogram", Help: "From the poll that saw a change at the server to the Secret that holds it."}
+	requestsFamily   = Family{Name: "servicetoken_infisical_requests_total", Type: "counter", Help: "Requests to Infisical servers by route and outcome: 200, 304, 3xx, 4xx, 429, 5xx, or network for one without a complete answer.", Labels: []string{"route", "outcome"}}
+	latencyFamily    = Family{Name: "servicetoken_infisical_request_duration_seconds", Type: "histogram", Help: "How long requests took, from sending them to the last byte of the answer.", Labels: []string{"route"}}
 )
 
 var (
@@ -60,7 +61,7 @@ var (
 
 // Families are all that the operator serves of its own, sorted by name.
 func Families() []Family {
-	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, restartsFamily, changeFamily, requestsFamily, latencyFamily})
+	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, restartsFamily, deliveriesFamily, changeFamily, requestsFamily, latencyFamily})
 	slices.SortFunc(all, func(a, b Family) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }

@@ -82,6 +82,7 @@ type world struct {
 	release  string               // the operator's name for itself and its lease; without one it needs no lease
 	home     string               // the operator's own namespace; the test's when it is empty
 	selector labels.Selector      // of the operator's objects; nil means all
+	webhook  Webhook              // of the operator started next
 	cluster  bool                 // the operator works in all namespaces, on both kinds
 	metrics  *prometheus.Registry // of the operator started last
 
@@ -131,6 +132,7 @@ func (w *world) start() {
 		Namespaces: []string{w.ns}, Selector: w.selector, OwnNamespace: cmp.Or(w.home, w.ns), DefaultURL: w.url, Workers: max(w.workers, 4), Metrics: w.metrics,
 		Infisical: infisical.Options{Version: cmp.Or(w.release, "test"), AllowHTTP: true, Timeout: 5 * time.Second},
 	}
+	o.Webhook = w.webhook
 	if w.cluster {
 		o.Namespaces, o.ClusterSecrets, o.ForbiddenNamespaces = nil, true, []string{"kube-*"}
 	}

@@ -48,6 +48,8 @@ type Options struct {
 	// may neither read nor write.
 	ClusterSecrets      bool
 	ForbiddenNamespaces []string
+	// Webhook is where deliveries are received.
+	Webhook Webhook
 	// Workers is how many objects are reconciled at the same time.
 	Workers int
 	// Metrics takes the controllers' metrics; nil is nowhere.
@@ -113,6 +115,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		if err := mgr.Add(runnable); err != nil {
 			return err
 		}
+	}
+	if err := r.receive(mgr, live, o.Webhook); err != nil {
+		return err
 	}
 	if o.Metrics != nil {
 		if err := r.counters.register(o.Metrics); err != nil {

@@ -86,6 +86,7 @@ var rows = []row{
 	{name: "references", measure: references},
 	{name: "cold-start", measure: coldStarts},
 	{name: "change", measure: change},
+	{name: "webhook", measure: bell},
 	{name: "large", measure: large}, // cold start, idle, restart, memory and failover of many objects
 	{name: "rate-limit", measure: rateLimit},
 	{name: "outage", measure: outage},

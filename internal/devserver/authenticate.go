@@ -15,6 +15,9 @@ func (s *Server) authenticate(c *call) *answer {
 	if !ok {
 		return failure(http.StatusUnauthorized, "UnauthorizedError", "Token missing")
 	}
+	if _, ok := claimsOf(bearer); ok {
+		return s.authenticateIdentity(c, bearer)
+	}
 	parts := strings.Split(bearer, ".")
 	if parts[0] != "st" || len(parts) < 2 {
 		return failure(http.StatusForbidden, "TokenError",
@@ -27,10 +30,7 @@ func (s *Server) authenticate(c *call) *answer {
 	if len(parts) < 3 {
 		return failure(http.StatusInternalServerError, "InternalServerError", "Something went wrong")
 	}
-	s.mu.Lock()
-	latency := s.latency
-	s.mu.Unlock()
-	s.wait(c.request.Context(), latency) // without the lock: a real server does this on many cores
+	s.work(c)
 	if parts[2] != t.secret {
 		return failure(http.StatusUnauthorized, "UnauthorizedError", "Invalid service token")
 	}
@@ -39,6 +39,14 @@ func (s *Server) authenticate(c *call) *answer {
 	t.use(s.clock.Now())
 	c.token = t
 	return nil
+}
+
+// work takes as long as a bcrypt, without the lock: a real server does this on many cores.
+func (s *Server) work(c *call) {
+	s.mu.Lock()
+	latency := s.latency
+	s.mu.Unlock()
+	s.wait(c.request.Context(), latency)
 }
 
 // findToken is the server's look-up. It deletes a token that it finds expired, whether or not the secret is right: what
@@ -57,22 +65,42 @@ func (s *Server) findToken(id string) (*token, *answer) {
 	return t, nil
 }
 
-// tokenID names the caller in the log: the id that was sent, whether or not there is such a token.
+// tokenID names the caller in the log: the id that was sent, whether or not there is such a token. An identity's requests have its
+// id, and its logins what it logs in with: its client id, or its id.
 func (c *call) tokenID() string {
-	parts := strings.Split(c.request.Header.Get("Authorization"), ".")
+	if c.caller != "" {
+		return c.caller
+	}
+	authorization := c.request.Header.Get("Authorization")
+	if claims, ok := claimsOf(strings.TrimPrefix(authorization, "Bearer ")); ok {
+		return claims.IdentityID
+	}
+	parts := strings.Split(authorization, ".")
 	if parts[0] != "Bearer st" || len(parts) < 2 {
 		return ""
 	}
 	return parts[1]
 }
 
-// project checks that the caller's token is one of the project that it asks for.
+// project checks that the caller's token is one of the project that it asks for. How an identity is refused is not among the
+// recordings.
 func (c *call) project(id string) (*Project, *answer) {
+	if c.token.project.id != id && c.token.identity {
+		return nil, c.token.project.noneOfItsOwn("ID", id, func(p *Project) bool { return p.id == id })
+	}
 	if c.token.project.id != id {
 		return nil, failure(http.StatusForbidden, "Service token not a part of the specified project with ID "+id,
 			"You are not allowed to access this resource")
 	}
 	return c.token.project, nil
+}
+
+// noneOfItsOwn refuses an identity a project that its own is not.
+func (p *Project) noneOfItsOwn(by, name string, asked func(*Project) bool) *answer {
+	if slices.ContainsFunc(p.server.projects, asked) {
+		return failure(http.StatusForbidden, "ForbiddenError", "You are not a member of this project")
+	}
+	return failure(http.StatusNotFound, "NotFound", "Project with "+by+" '"+name+"' not found")
 }
 
 // may checks a permission and the scopes: nil, or the refusal. Subjects are secrets and secret-imports.
@@ -85,9 +113,14 @@ func (t *token) may(action, subject, environment, path string) *answer {
 
 // allowed matches as the server does, to whom a path without a leading slash is no path, even under the scope **.
 func (t *token) allowed(action, environment, path string) bool {
-	return slices.Contains(t.permissions, action) && strings.HasPrefix(path, "/") && t.scopes.Allow(environment, path)
+	return slices.Contains(t.permissions, action) && strings.HasPrefix(path, "/") && (t.everywhere || t.scopes.Allow(environment, path))
 }
 
 // override is what the server-decrypted endpoints do for a token with one scope that is no glob: whatever it asked, it
 // gets that place.
-func (t *token) override() (servicetoken.Scope, bool) { return t.scopes.Sole() }
+func (t *token) override() (servicetoken.Scope, bool) {
+	if t.identity {
+		return servicetoken.Scope{}, false
+	}
+	return t.scopes.Sole()
+}

@@ -53,6 +53,8 @@ type reply struct {
 		LastUsed, ExpiresAt   *string
 		EncryptedKey, IV, Tag []byte
 		UpdatedAt             string
+		loginBody
+		ID string
 	}
 }
 
@@ -64,7 +66,13 @@ func (h *harness) get(token, target string, headers ...string) reply {
 
 func (h *harness) do(method, token, target string, headers ...string) reply {
 	h.t.Helper()
-	r := httptest.NewRequestWithContext(h.t.Context(), method, target, http.NoBody)
+	return h.send(method, token, target, "", headers...)
+}
+
+// send is do with a body.
+func (h *harness) send(method, token, target, body string, headers ...string) reply {
+	h.t.Helper()
+	r := httptest.NewRequestWithContext(h.t.Context(), method, target, strings.NewReader(body))
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -27,8 +27,11 @@ type window struct {
 
 func (l *limits) count(c *call, now time.Time) window {
 	limit := l.other
-	if c.route.secrets {
+	switch {
+	case c.route.secrets:
 		limit = l.secrets
+	case c.route.login && limit != 0:
+		limit = loginRate
 	}
 	if limit == 0 {
 		return window{}

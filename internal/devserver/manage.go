@@ -23,8 +23,12 @@ import (
 //	PUT    /dev/projects/<id>/secrets               {environment, path, values: {name: value}, tags: [slug], duplicate: bool}
 //	DELETE /dev/projects/<id>/secrets               {environment, path, names: [name]}
 //	POST   /dev/projects/<id>/imports               an ImportSpec
+//	POST   /dev/projects/<id>/webhooks              {url, secret}
 //	POST   /dev/projects/<id>/migrate
 //	POST   /dev/projects/<id>/tokens                a TokenSpec        → {token}
+//	POST   /dev/projects/<id>/identities            an IdentitySpec    → {identityId, clientId, clientSecret}
+//	POST   /dev/identities/<client id>/rotate                          → {clientSecret}; the one before is refused
+//	DELETE /dev/identities/<client id>/tokens                            revokes its access tokens
 //	DELETE /dev/tokens/<token or its id>                                 revokes
 //	PUT    /dev/settings                            {latency, rateLimit: [secrets, other]}, either or both
 //	PUT    /dev/faults                              a Fault
@@ -38,6 +42,15 @@ func (s *Server) Management() http.Handler {
 	s.manageContent(mux)
 	mux.Handle("DELETE /dev/tokens/{token}", does(func(r *http.Request, _ struct{}) (any, error) {
 		s.Revoke(r.PathValue("token"))
+		return nil, nil
+	}))
+	mux.Handle("POST /dev/identities/{client}/rotate", does(func(r *http.Request, _ struct{}) (any, error) {
+		return struct {
+			ClientSecret string `json:"clientSecret"`
+		}{s.RotateClientSecret(r.PathValue("client"))}, nil
+	}))
+	mux.Handle("DELETE /dev/identities/{client}/tokens", does(func(r *http.Request, _ struct{}) (any, error) {
+		s.RevokeAccessTokens(r.PathValue("client"))
 		return nil, nil
 	}))
 	mux.Handle("PUT /dev/settings", does(func(_ *http.Request, in settings) (any, error) { return nil, in.apply(s) }))
@@ -94,6 +107,7 @@ func (s *Server) manageProjects(mux *http.ServeMux) {
 			Token string `json:"token"`
 		}{p.AddToken(in)}
 	}))
+	mux.Handle("POST /dev/projects/{id}/identities", changes(s, func(p *Project, _ *http.Request, in IdentitySpec) any { return p.AddIdentity(in) }))
 }
 
 func (s *Server) manageContent(mux *http.ServeMux) {
@@ -131,6 +145,10 @@ func (s *Server) manageContent(mux *http.ServeMux) {
 		p.AddImport(in.Environment, in.Path, in.FromEnvironment, in.FromPath)
 		return nil
 	}))
+	mux.Handle("POST /dev/projects/{id}/webhooks", changes(s, func(p *Project, _ *http.Request, in webhookSpec) any {
+		p.AddWebhook(in.URL, in.Secret)
+		return nil
+	}))
 }
 
 type (
@@ -156,6 +174,10 @@ type (
 		Values    map[string]string `json:"values"`
 		Tags      []string          `json:"tags"`
 		Duplicate bool              `json:"duplicate"`
+	}
+	webhookSpec struct {
+		URL    string `json:"url"`
+		Secret string `json:"secret"`
 	}
 	settings struct {
 		Latency   *duration `json:"latency"`

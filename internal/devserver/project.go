@@ -20,6 +20,7 @@ type Project struct {
 	org              string
 	created, updated string
 	environments     []*environment
+	webhooks         []webhook
 	answers          map[question]*answer // lists, kept until something changes
 }
 
@@ -69,7 +70,7 @@ func (s *Server) addProject(seed Seed) *Project {
 	return p
 }
 
-// RemoveProject deletes a project with all that is in it, its tokens too.
+// RemoveProject deletes a project with all that is in it, its tokens and identities too.
 func (s *Server) RemoveProject(p *Project) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,10 +80,14 @@ func (s *Server) RemoveProject(p *Project) {
 			delete(s.tokens, id)
 		}
 	}
+	s.removeIdentities(p)
 }
 
 // ID is the project's id, a UUID.
 func (p *Project) ID() string { return p.id }
+
+// Slug is the project's other name, which machine identities can use.
+func (p *Project) Slug() string { return p.slug }
 
 // Key is the project's key: the 32 characters that encrypt its secrets.
 func (p *Project) Key() string { return p.key }
@@ -168,6 +173,32 @@ func (s *Server) showProject(c *call) *answer {
 	if refused != nil {
 		return refused
 	}
+	return newAnswer(http.StatusOK, struct {
+		Workspace projectBody `json:"workspace"`
+	}{p.description()})
+}
+
+// showProjectBySlug answers GET /api/v2/workspace/<slug>, to identities. It is not among the recordings, but in Infisical's source.
+func (s *Server) showProjectBySlug(c *call) *answer {
+	if !c.token.identity {
+		return c.forbidden()
+	}
+	p, refused := c.projectBySlug(c.segment["slug"])
+	if refused != nil {
+		return refused
+	}
+	return newAnswer(http.StatusOK, p.description())
+}
+
+func (c *call) projectBySlug(slug string) (*Project, *answer) {
+	p := c.token.project
+	if p.slug != slug {
+		return nil, p.noneOfItsOwn("slug", slug, func(other *Project) bool { return other.slug == slug })
+	}
+	return p, nil
+}
+
+func (p *Project) description() projectBody {
 	body := projectBody{
 		ID: p.id, OldID: p.id, Name: p.name, Slug: p.slug, AutoCapitalization: true, OrgID: p.org, CreatedAt: p.created, UpdatedAt: p.updated,
 		Version: p.version, PITVersionLimit: 10, Environments: []environmentBody{},
@@ -175,7 +206,5 @@ func (s *Server) showProject(c *call) *answer {
 	for _, e := range p.environments {
 		body.Environments = append(body.Environments, environmentBody{e.name, e.slug, e.id})
 	}
-	return newAnswer(http.StatusOK, struct {
-		Workspace projectBody `json:"workspace"`
-	}{body})
+	return body
 }

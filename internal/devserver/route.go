@@ -6,19 +6,29 @@ import (
 	"strings"
 )
 
-// route is one entry of the API. What later issues need (writes, logins) are more entries.
+// route is one entry of the API. What later issues need (writes) are more entries.
 type route struct {
 	method   string
 	template string  // segments that start with a colon are parameters
 	secrets  bool    // counts toward the limit for secrets, not the one for other reads
 	newer    bool    // only on servers that have v4
-	params   []param // of the query
+	login    bool    // without Authorization, and with parameters in its body
+	params   []param // of the query, or of a login's body
 	answer   func(*Server, *call) *answer
 }
 
 var routes = []route{
 	{method: http.MethodGet, template: "/api/v2/service-token", answer: (*Server).showToken},
 	{method: http.MethodGet, template: "/api/v1/workspace/:workspaceId", answer: (*Server).showProject},
+	{method: http.MethodGet, template: "/api/v2/workspace/:slug", answer: (*Server).showProjectBySlug},
+	{
+		method: http.MethodPost, template: "/api/v1/auth/universal-auth/login", login: true, answer: (*Server).universalAuth,
+		params: []param{{name: "clientId", required: true}, {name: "clientSecret", required: true}},
+	},
+	{
+		method: http.MethodPost, template: "/api/v1/auth/kubernetes-auth/login", login: true, answer: (*Server).kubernetesAuth,
+		params: []param{{name: "identityId", required: true}, {name: "jwt", required: true}},
+	},
 	{
 		method: http.MethodGet, template: "/api/v1/secret-imports", answer: (*Server).listImports,
 		params: []param{{name: "workspaceId", required: true}, {name: "environment", required: true}, {name: "path", path: true}},
@@ -33,7 +43,8 @@ var routes = []route{
 	{
 		method: http.MethodGet, template: "/api/v3/secrets/raw", secrets: true, answer: (*Server).listRaw,
 		params: []param{
-			{name: "workspaceId"}, {name: "environment"}, {name: "secretPath", path: true}, {name: "expandSecretReferences", flag: "false"},
+			{name: "workspaceId"}, {name: "workspaceSlug"}, {name: "environment"}, {name: "secretPath", path: true},
+			{name: "expandSecretReferences", flag: "false"},
 			{name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"}, {name: "tagSlugs"},
 		},
 	},
@@ -54,6 +65,7 @@ type call struct {
 	segment map[string]string // the template's parameters
 	fault   Fault
 	token   *token // nil until authenticated
+	caller  string // what a login names
 	window  window
 	query   map[string]string
 }

@@ -30,12 +30,14 @@ type tagBody struct {
 func (p *Project) Put(environment, path, name, value string) {
 	defer p.change()()
 	p.put(environment, path, name, value)
+	p.modified(environment, path)
 }
 
 // PutDuplicate makes another secret of a name, which only client-side encryption allows.
 func (p *Project) PutDuplicate(environment, path, name, value string) {
 	defer p.change()()
 	p.add(p.folder(environment, path), name, value)
+	p.modified(environment, path)
 }
 
 // Tag gives a secret these tags and no others.
@@ -46,6 +48,7 @@ func (p *Project) Tag(environment, path, name string, slugs ...string) {
 	for _, slug := range slugs {
 		s.tags = append(s.tags, tagBody{ID: p.server.uuid(), Slug: slug, Name: slug})
 	}
+	p.modified(environment, path)
 }
 
 // Delete deletes a secret, and all others of the same name in the folder.
@@ -54,6 +57,7 @@ func (p *Project) Delete(environment, path, name string) {
 	p.secret(environment, path, name)
 	f := p.folder(environment, path)
 	f.secrets = slices.DeleteFunc(f.secrets, func(s *secret) bool { return s.name == name })
+	p.modified(environment, path)
 }
 
 func (p *Project) put(environment, path, name, value string) {

@@ -21,6 +21,7 @@ type Seed struct {
 	Secrets      map[string]map[string]map[string]string `json:"secrets"`      // environment, path, name, value
 	Imports      []ImportSpec                            `json:"imports"`      // in the order of their positions
 	Tokens       []TokenSpec                             `json:"tokens"`
+	Identities   []IdentitySpec                          `json:"identities"`
 }
 
 // ImportSpec is one import of a folder into another.
@@ -56,6 +57,9 @@ func (s *Server) Load(seed Seed) (p *Project, err error) {
 	}
 	for _, spec := range seed.Tokens {
 		p.addToken(spec)
+	}
+	for _, spec := range seed.Identities {
+		p.addIdentity(spec)
 	}
 	return p, nil
 }

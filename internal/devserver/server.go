@@ -1,5 +1,5 @@
-// Package devserver is an Infisical that lives in memory, for the demo, the tests and the benchmark. It answers service
-// tokens as a real server does, its traps included, and is held to that by the recordings in test/contract. It is never
+// Package devserver is an Infisical that lives in memory, for the demo, the tests and the benchmark. It answers service tokens and
+// machine identities as a real server does, its traps included, and is held to that by the recordings in test/contract. It is never
 // linked into the operator, keeps nothing on disk, and protects nothing: whoever reaches its Management handler owns it.
 package devserver
 
@@ -23,14 +23,18 @@ type Server struct {
 	random io.Reader
 	newer  bool
 
-	mu       sync.Mutex // over all below, and over all projects and tokens
-	latency  time.Duration
-	limits   limits
-	user     account
-	projects []*Project
-	tokens   map[string]*token
-	faults   []*Fault
-	log      requestLog
+	webhooks *deliveries
+
+	mu           sync.Mutex // over all below, and over all projects, tokens and identities
+	latency      time.Duration
+	limits       limits
+	user         account
+	projects     []*Project
+	tokens       map[string]*token
+	identities   []*identity
+	accessTokens map[string]*accessToken // by what they are on the wire
+	faults       []*Fault
+	log          requestLog
 }
 
 // Option is a setting of New.
@@ -39,8 +43,8 @@ type Option func(*Server)
 // WithClock replaces the system's clock, for expiry, rate limits, lastUsed and every wait.
 func WithClock(c clock.Clock) Option { return func(s *Server) { s.clock = c } }
 
-// WithLatency makes every request with a known token wait, as long as a real server works on the bcrypt hash of its
-// secret: about 85 ms. SetLatency changes it.
+// WithLatency makes every login and every request with a known service token wait, as long as a real server works on the bcrypt
+// hash of its secret: about 85 ms. SetLatency changes it.
 func WithLatency(d time.Duration) Option { return func(s *Server) { s.latency = d } }
 
 // WithRateLimit limits requests per minute, client address and route; 0 is no limit. A self-hosted Infisical has 40 and
@@ -57,7 +61,7 @@ func WithV4(on bool) Option { return func(s *Server) { s.newer = on } }
 
 // New returns a server without any project.
 func New(opts ...Option) *Server {
-	s := &Server{clock: clock.RealClock{}, random: rand.Reader, tokens: map[string]*token{}}
+	s := &Server{clock: clock.RealClock{}, random: rand.Reader, webhooks: newDeliveries(), tokens: map[string]*token{}, accessTokens: map[string]*accessToken{}}
 	for _, opt := range opts {
 		opt(s)
 	}
@@ -104,15 +108,21 @@ func (s *Server) answer(c *call) *answer {
 	if c.route == nil {
 		return noRoute(c.request)
 	}
-	if failed := s.authenticate(c); failed != nil {
+	if c.route.login {
+		s.work(c)
+	} else if failed := s.authenticate(c); failed != nil {
 		return failed
 	}
+	sent, unreadable := c.sent()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.window = s.limits.count(c, s.clock.Now()); c.window.exceeded() {
 		return failure(http.StatusTooManyRequests, "RateLimitExceeded", "Rate limit exceeded. Please try again in 1 minute")
 	}
-	query, issues := validate(c.route.params, c.request.URL.Query())
+	if unreadable != nil {
+		return unreadable
+	}
+	query, issues := validate(c.route.params, sent)
 	if issues != nil {
 		return failure(http.StatusUnauthorized, "ValidationFailure", issues)
 	}

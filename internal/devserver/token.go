@@ -32,6 +32,8 @@ type token struct {
 	created, updated        string
 	lastUsed                string
 	usedAt, flushAt         time.Time // a use that lastUsed does not show yet, and when it will
+	identity                bool      // these are the rights of a machine identity, and all fields about secrets and uses are empty
+	everywhere              bool      // in place of scopes
 }
 
 // flushDelay is how long the server collects uses of a token before it writes the last one down.
@@ -179,6 +181,9 @@ type tokenBody struct {
 // showToken answers GET /api/v2/service-token.
 func (s *Server) showToken(c *call) *answer {
 	t := c.token
+	if t.identity {
+		return c.forbidden()
+	}
 	body := tokenBody{
 		ID: t.id, Name: t.name, Scopes: []scopeBody{}, Permissions: t.permissions, LastUsed: orNull(t.lastUsed), SecretHash: t.hash,
 		CreatedAt: t.created, UpdatedAt: t.updated, CreatedBy: s.user.ID, ProjectID: t.project.id, Workspace: t.project.id, User: s.user,

@@ -6,6 +6,24 @@ import (
 	"strings"
 )
 
+// kind is what an answer that is no success means for this request: the server words a refusal of a token much like one of a
+// client secret.
+func (r *request) kind(status int, body []byte) Kind {
+	kind := classify(status, body)
+	if r.auth == nil {
+		switch kind {
+		case KindTokenRejected, KindPermissionDenied: // the texts differ by what exactly is wrong with a client secret or a JWT
+			return KindIdentityRejected
+		case KindNotFound:
+			return KindIdentityNotFound
+		}
+	}
+	if _, ok := r.auth.(AccessToken); ok && kind == KindTokenRejected {
+		return KindAccessTokenRejected
+	}
+	return kind
+}
+
 // complaint is the body of an error answer.
 type complaint struct {
 	Message json.RawMessage `json:"message"` // a text, or an array for a schema error
@@ -34,6 +52,10 @@ func classify(status int, body []byte) Kind {
 		return KindValidation
 	case c.Error == "bot_not_found_error" || strings.HasPrefix(message, "Project bot") && strings.Contains(message, "not found"):
 		return KindNoServerKey // 400 on older servers
+	case c.Error == "TokenError", strings.HasPrefix(message, "Unable to renew because access token number of uses"):
+		// Not recorded; from Infisical's source. The first is a JWT that has expired or is damaged, by 401 or 403; the second comes from
+		// the same check as the expiry of an access token, by 400 or 401.
+		return KindAccessTokenRejected
 	case status == http.StatusUnauthorized:
 		return unauthorized(c.Error, message)
 	case status == http.StatusForbidden:
@@ -48,6 +70,8 @@ func unauthorized(name, message string) Kind {
 	switch {
 	case message == "Token missing":
 		return KindTokenMissing
+	case message == "No identity access token found":
+		return KindAccessTokenRejected
 	case message == "Invalid service token", name == "UnauthorizedError":
 		return KindTokenRejected
 	}
@@ -78,6 +102,8 @@ func notFound(message string) Kind {
 		return KindRouteNotFound
 	case strings.HasPrefix(message, "Folder with path "):
 		return KindFolderNotFound
+	case strings.HasPrefix(message, "Project with "):
+		return KindProjectNotFound
 	}
 	return KindNotFound
 }

@@ -16,7 +16,9 @@ func TestAnswersAreClassified(t *testing.T) {
 	}{
 		{401, "UnauthorizedError", `"Token missing"`, KindTokenMissing, false},
 		{401, "UnauthorizedError", `"Invalid service token"`, KindTokenRejected, false},
-		{401, "UnauthorizedError", `"No identity access token found"`, KindTokenRejected, false},
+		{401, "UnauthorizedError", `"No identity access token found"`, KindAccessTokenRejected, false},
+		{403, "TokenError", `"Your token has expired. Please re-authenticate."`, KindAccessTokenRejected, false},
+		{400, "BadRequest", `"Unable to renew because access token number of uses limit reached"`, KindAccessTokenRejected, false},
 		{401, "ValidationFailure", `[{"code":"invalid_type"}]`, KindValidation, false},
 		{422, "ValidationFailure", `[{"code":"invalid_type"}]`, KindValidation, false},
 		{401, "", `"who are you"`, KindUnexpected, false},
@@ -31,7 +33,8 @@ func TestAnswersAreClassified(t *testing.T) {
 		{404, "NotFound", `"Folder with path '/x' in environment with slug 'dev' not found"`, KindFolderNotFound, false},
 		{404, "NotFound", `"Project bot not found for project with ID 'x'. Please ask an administrator"`, KindNoServerKey, false},
 		{400, "bot_not_found_error", `"upgrade your project"`, KindNoServerKey, false},
-		{404, "NotFound", `"Project with ID 'x' not found"`, KindNotFound, false},
+		{404, "NotFound", `"Project with ID 'x' not found"`, KindProjectNotFound, false},
+		{404, "CreateSecret", `"Blind index for project with ID 'x' not found"`, KindNotFound, false},
 		{404, "NotFound", `"Route to success"`, KindNotFound, false},
 		{400, "BadRequest", `"Secret already exist"`, KindUnexpected, false},
 		{418, "", `{}`, KindUnexpected, false},
@@ -54,6 +57,38 @@ func TestAnswersAreClassified(t *testing.T) {
 	for status, want := range map[int]Kind{401: KindUnexpected, 403: KindUnexpected, 404: KindNotFound, 502: KindServer} {
 		if got := classify(status, []byte("<html>")); got != want {
 			t.Errorf("%d with HTML: %q, want %q", status, got, want)
+		}
+	}
+}
+
+// TestTheSameWordsMeanOtherThingsToALogin has what the server says alike of tokens, client secrets and JWTs. Only the first two of
+// the texts to a login are recorded.
+func TestTheSameWordsMeanOtherThingsToALogin(t *testing.T) {
+	for _, c := range []struct {
+		status                     int
+		name, message              string
+		toLogin, toAccess, toToken Kind
+	}{
+		{401, "UnauthorizedError", "Invalid credentials", KindIdentityRejected, KindAccessTokenRejected, KindTokenRejected},
+		{404, "NotFound", "No identity with specified client ID was found", KindIdentityNotFound, KindNotFound, KindNotFound},
+		{404, "NotFound", "Kubernetes auth method not found for identity, did you configure Kubernetes auth?", KindIdentityNotFound, KindNotFound, KindNotFound},
+		{401, "UnauthorizedError", "Access denied due to expired client secret", KindIdentityRejected, KindAccessTokenRejected, KindTokenRejected},
+		{401, "UnauthorizedError", "Failed to renew MI access token due to TTL expiration", KindIdentityRejected, KindAccessTokenRejected, KindTokenRejected},
+		{403, "ForbiddenError", "Access denied: the ServiceAccount is not allowed", KindIdentityRejected, KindPermissionDenied, KindPermissionDenied},
+		{403, "ForbiddenError", "You are not allowed to access this resource from the current IP address", KindAddressNotAllowed, KindAddressNotAllowed, KindAddressNotAllowed},
+		{404, "Not Found", "Route POST:/api/v1/auth/kubernetes-auth/login not found", KindRouteNotFound, KindRouteNotFound, KindRouteNotFound},
+		{401, "ValidationFailure", "", KindValidation, KindValidation, KindValidation},
+		{401, "", "who are you", KindUnexpected, KindUnexpected, KindUnexpected}, // a proxy
+		{500, "InternalServerError", "Something went wrong", KindServer, KindServer, KindServer},
+	} {
+		body := fmt.Appendf(nil, `{"statusCode":%d,"message":%q,"error":%q}`, c.status, c.message, c.name)
+		for _, to := range []struct {
+			auth Authorization
+			want Kind
+		}{{nil, c.toLogin}, {AccessToken{bearer: "x"}, c.toAccess}, {testToken(t), c.toToken}} {
+			if got := (&request{auth: to.auth}).kind(c.status, body); got != to.want {
+				t.Errorf("%d %s to %v: %q, want %q", c.status, c.message, to.auth, got, to.want)
+			}
 		}
 	}
 }

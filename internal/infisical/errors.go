@@ -11,21 +11,25 @@ type Kind string
 
 // What the server answers. The rows of the contract's table of errors.
 const (
-	KindTokenMissing      Kind = "TokenMissing"      // 401, no Authorization header arrived
-	KindTokenRejected     Kind = "TokenRejected"     // 401, wrong secret in the token
-	KindTokenExpired      Kind = "TokenExpired"      // 403, said once; from then on it is KindTokenNotFound
-	KindTokenNotFound     Kind = "TokenNotFound"     // 404, revoked, unknown, expired for a while, or project deleted
-	KindPermissionDenied  Kind = "PermissionDenied"  // 403, outside the scopes or without the permission
-	KindWrongProject      Kind = "WrongProject"      // 403, the token belongs to another project
-	KindAddressNotAllowed Kind = "AddressNotAllowed" // 403, the project's IP allow-list
-	KindValidation        Kind = "Validation"        // 401 (422 from newer servers), the request did not fit the schema
-	KindRateLimited       Kind = "RateLimited"       // 429
-	KindRouteNotFound     Kind = "RouteNotFound"     // 404, the server does not know the route
-	KindFolderNotFound    Kind = "FolderNotFound"    // 404, no such folder in the environment
-	KindNoServerKey       Kind = "NoServerKey"       // 404, the server holds no key and so cannot decrypt
-	KindNotFound          Kind = "NotFound"          // any other 404
-	KindUnexpected        Kind = "Unexpected"        // any other status that is no success
-	KindServer            Kind = "Server"            // 5xx
+	KindTokenMissing        Kind = "TokenMissing"        // 401, no Authorization header arrived
+	KindTokenRejected       Kind = "TokenRejected"       // 401, wrong secret in the token
+	KindTokenExpired        Kind = "TokenExpired"        // 403, said once; from then on it is KindTokenNotFound
+	KindTokenNotFound       Kind = "TokenNotFound"       // 404, revoked, unknown, expired for a while, or project deleted
+	KindIdentityRejected    Kind = "IdentityRejected"    // 401 to a login, wrong client secret or JWT
+	KindIdentityNotFound    Kind = "IdentityNotFound"    // 404 to a login, no identity with this id and way to log in
+	KindAccessTokenRejected Kind = "AccessTokenRejected" // 401, an access token that has ended, was revoked, or that the server lost
+	KindPermissionDenied    Kind = "PermissionDenied"    // 403, outside the scopes or without the permission
+	KindWrongProject        Kind = "WrongProject"        // 403, the token belongs to another project
+	KindAddressNotAllowed   Kind = "AddressNotAllowed"   // 403, the project's IP allow-list
+	KindValidation          Kind = "Validation"          // 401 (422 from newer servers), the request did not fit the schema
+	KindRateLimited         Kind = "RateLimited"         // 429
+	KindRouteNotFound       Kind = "RouteNotFound"       // 404, the server does not know the route
+	KindFolderNotFound      Kind = "FolderNotFound"      // 404, no such folder in the environment
+	KindProjectNotFound     Kind = "ProjectNotFound"     // 404, no such project
+	KindNoServerKey         Kind = "NoServerKey"         // 404, the server holds no key and so cannot decrypt
+	KindNotFound            Kind = "NotFound"            // any other 404
+	KindUnexpected          Kind = "Unexpected"          // any other status that is no success
+	KindServer              Kind = "Server"              // 5xx
 )
 
 // What goes wrong between here and the server.
@@ -43,29 +47,33 @@ const (
 // words are the texts of the kinds. They change with the kind and the status only, never with time, so that a condition
 // that shows them is not written again while nothing changes.
 var words = map[Kind]string{ //nolint:gosec // texts about credentials, none of them one
-	KindTokenMissing:      "the server saw no token; a proxy may have removed the Authorization header",
-	KindTokenRejected:     "the server rejected the token",
-	KindTokenExpired:      "the service token has expired",
-	KindTokenNotFound:     "the server does not know the service token: it was revoked, has expired, or its project was deleted",
-	KindPermissionDenied:  "the token is not allowed to do this here",
-	KindWrongProject:      "the token does not belong to this project",
-	KindAddressNotAllowed: "the server does not accept this token from the operator's IP address",
-	KindValidation:        "the server found the request invalid",
-	KindRateLimited:       "the server's rate limit is used up",
-	KindRouteNotFound:     "the server does not have this route; the host URL may be wrong, or the server too old or too new",
-	KindFolderNotFound:    "the folder does not exist in the environment",
-	KindNoServerKey:       "the server holds no key of the project, so it cannot decrypt; a token with a key can",
-	KindNotFound:          "the server did not find it",
-	KindUnexpected:        "the server gave an answer that it is not known to give",
-	KindServer:            "the server failed",
-	KindNetwork:           "no complete answer",
-	KindBadAnswer:         "the answer is not what the server is known to give",
-	KindWrongPlace:        "the server answered with secrets of another environment or path than asked for; nothing of the answer was used",
-	KindValueHidden:       "the server hides values from this token",
-	KindRedirect:          "the server redirected, and the redirect was not followed",
-	KindHostNotAllowed:    "the host is not allowed",
-	KindBadCABundle:       "the CA bundle cannot be used",
-	KindHostDown:          "the host failed a moment ago and is given time",
+	KindTokenMissing:        "the server saw no token; a proxy may have removed the Authorization header",
+	KindTokenRejected:       "the server rejected the token",
+	KindTokenExpired:        "the service token has expired",
+	KindTokenNotFound:       "the server does not know the service token: it was revoked, has expired, or its project was deleted",
+	KindIdentityRejected:    "the server rejected the machine identity's login: its client secret, or the ServiceAccount and the token of it",
+	KindIdentityNotFound:    "the server knows no machine identity of this id that logs in this way",
+	KindAccessTokenRejected: "the server does not accept the machine identity's access token any more",
+	KindPermissionDenied:    "the token is not allowed to do this here",
+	KindWrongProject:        "the token does not belong to this project",
+	KindAddressNotAllowed:   "the server does not accept this token from the operator's IP address",
+	KindValidation:          "the server found the request invalid",
+	KindRateLimited:         "the server's rate limit is used up",
+	KindRouteNotFound:       "the server does not have this route; the host URL may be wrong, or the server too old or too new",
+	KindFolderNotFound:      "the folder does not exist in the environment",
+	KindProjectNotFound:     "the server knows no such project",
+	KindNoServerKey:         "the server holds no key of the project, so it cannot decrypt; a token with a key can",
+	KindNotFound:            "the server did not find it",
+	KindUnexpected:          "the server gave an answer that it is not known to give",
+	KindServer:              "the server failed",
+	KindNetwork:             "no complete answer",
+	KindBadAnswer:           "the answer is not what the server is known to give",
+	KindWrongPlace:          "the server answered with secrets of another environment or path than asked for; nothing of the answer was used",
+	KindValueHidden:         "the server hides values from this token",
+	KindRedirect:            "the server redirected, and the redirect was not followed",
+	KindHostNotAllowed:      "the host is not allowed",
+	KindBadCABundle:         "the CA bundle cannot be used",
+	KindHostDown:            "the host failed a moment ago and is given time",
 }
 
 // Error is what every failed request returns, but for one whose context ended or whose use the Meter refused: those

@@ -15,7 +15,8 @@ import (
 // the token and the query in everything that an error can be turned into.
 func TestNoErrorTellsASecret(t *testing.T) {
 	const word = "TOPSECRET"
-	forbidden := []string{word, "de1b61d85259529cdfcedc541c2529ab", testKey, "Bearer", anyQuery.ProjectID}
+	const clientSecret, jwt = "client-secret-word", "jwt-word"
+	forbidden := []string{word, "de1b61d85259529cdfcedc541c2529ab", testKey, "Bearer", anyQuery.ProjectID, clientSecret, jwt, "access-word"}
 
 	answers := map[string]func(net.Conn){}
 	add := func(status int, body string, headers ...string) {
@@ -40,6 +41,8 @@ func TestNoErrorTellsASecret(t *testing.T) {
 		`{"secrets":[{"environment":"` + word + `","secretKey":"a","secretValue":"` + word + `","secretKeyCiphertext":"","secretValueCiphertext":""}]}`,
 		`{"secrets":[{"secretKey":"` + word + `","secretValue":"` + word + `","secretValueHidden":true}]}`,
 		`{"secrets":[{"secretKey":"` + word + `","secretValue":"` + word + "\xff" + `"}]}`,
+		`{"accessToken":"` + word + `"}`, `{"accessToken":"` + word + `","expiresIn":"` + word + `"}`, `{"accessToken":"` + word + `","expiresIn":-1}`,
+		`{"accessToken":"` + word + `\n","expiresIn":1}`, `{"accessToken":"","expiresIn":1}`,
 		`{"expiresAt":"` + word + `"}`, `{"workspace":"` + word + `"}`, word + strings.Repeat("x", 2000),
 	} {
 		add(200, body)
@@ -69,7 +72,17 @@ func TestNoErrorTellsASecret(t *testing.T) {
 				_, err := s.EncryptedSecrets(t.Context(), testToken(t), anyQuery, "")
 				return err
 			},
-			"plain":   func(s *Server) error { _, err := s.PlainSecrets(t.Context(), testToken(t), anyQuery, ""); return err },
+			"plain":      func(s *Server) error { _, err := s.PlainSecrets(t.Context(), testToken(t), anyQuery, ""); return err },
+			"universal":  func(s *Server) error { _, err := s.UniversalAuth(t.Context(), "id", clientSecret); return err },
+			"kubernetes": func(s *Server) error { _, err := s.KubernetesAuth(t.Context(), "id", jwt); return err },
+			"by identity": func(s *Server) error {
+				_, err := s.PlainSecrets(t.Context(), AccessToken{bearer: "access-word"}, anyQuery, "")
+				return err
+			},
+			"by slug": func(s *Server) error {
+				_, err := s.ProjectBySlug(t.Context(), AccessToken{bearer: "access-word"}, "slug")
+				return err
+			},
 			"imports": func(s *Server) error { return s.SecretImports(t.Context(), testToken(t), anyQuery) },
 		}
 		for call, do := range calls {

@@ -24,6 +24,7 @@ type recording struct {
 		Method, Path string
 		Bearer       *string
 		Headers      map[string]string
+		Body         json.RawMessage
 	}
 	Response struct {
 		Status  int
@@ -41,8 +42,8 @@ var failures = map[string]Kind{
 	"error-no-authorization.json":              KindTokenMissing,
 	"error-rate-limited.json":                  KindRateLimited,
 	"error-revoked.json":                       KindTokenNotFound,
-	"error-universal-auth-unknown-client.json": KindNotFound,
-	"error-universal-auth-wrong-secret.json":   KindTokenRejected,
+	"error-universal-auth-unknown-client.json": KindIdentityNotFound,
+	"error-universal-auth-wrong-secret.json":   KindIdentityRejected,
 	"error-validation.json":                    KindValidation,
 	"error-wrong-secret.json":                  KindTokenRejected,
 	"imports-missing-folder.json":              KindFolderNotFound,
@@ -57,9 +58,8 @@ var failures = map[string]Kind{
 	"write-read-only-token.json":               KindPermissionDenied,
 }
 
-// TestEveryRecordingIsUnderstood replays the whole contract. Recordings of routes that this client does not call (writes
-// and the login of machine identities) are replayed at the level of error classification: their answer must get the
-// right kind, or be a success.
+// TestEveryRecordingIsUnderstood replays the whole contract. Recordings of routes that this client does not call, the writes, are
+// replayed at the level of error classification: their answer must get the right kind, or be a success.
 func TestEveryRecordingIsUnderstood(t *testing.T) {
 	var f fixture
 	loadJSON(t, "testdata/plaintext.json", &f)
@@ -75,7 +75,7 @@ func TestEveryRecordingIsUnderstood(t *testing.T) {
 			var r recording
 			loadJSON(t, filepath.Join(recordings, file.Name()), &r)
 			want := failures[file.Name()]
-			if r.Request.Method != http.MethodGet {
+			if strings.HasPrefix(file.Name(), "write-") {
 				if r.Response.Status == http.StatusOK {
 					if want != "" {
 						t.Fatal("a success that should be a failure")
@@ -118,6 +118,16 @@ func replay(t *testing.T, f fixture, r recording, want Kind) {
 	etag := r.Request.Headers["If-None-Match"]
 
 	switch {
+	case at.Path == "/api/v1/auth/universal-auth/login":
+		var sent struct{ ClientID, ClientSecret string }
+		if err := json.Unmarshal(r.Request.Body, &sent); err != nil {
+			t.Fatal(err)
+		}
+		var access AccessToken
+		access, err = s.UniversalAuth(t.Context(), sent.ClientID, sent.ClientSecret)
+		if err == nil && (access.Bearer() != accessOf(t) || access.Life() != 24*time.Hour) {
+			t.Errorf("lives %v, bearer %q", access.Life(), access.Bearer())
+		}
 	case at.Path == "/api/v2/service-token":
 		var info TokenInfo
 		info, err = s.ServiceToken(t.Context(), token)
@@ -144,7 +154,11 @@ func replay(t *testing.T, f fixture, r recording, want Kind) {
 		checkETag(t, r, a.ETag, a.NotModified, err)
 	case at.Path == "/api/v3/secrets/raw":
 		var a Answer[PlainSecret]
-		a, err = s.PlainSecrets(t.Context(), token, q, etag)
+		var auth Authorization = token
+		if strings.HasPrefix(*r.Request.Bearer, "ey") {
+			auth = AccessToken{bearer: accessOf(t)}
+		}
+		a, err = s.PlainSecrets(t.Context(), auth, q, etag)
 		if err == nil {
 			f.checkPlain(t, q, a)
 		}
@@ -161,7 +175,7 @@ func replay(t *testing.T, f fixture, r recording, want Kind) {
 }
 
 // checkRequest compares what was sent with what was recorded. The differences allowed: parameters that this client
-// always sends, the bearers it cannot have (none, or a machine identity's), and the address that the recording faked.
+// always sends, the bearer it cannot lack, and the address that the recording faked.
 func checkRequest(t *testing.T, f fixture, r recording, got *http.Request) {
 	t.Helper()
 	dump, _ := httputil.DumpRequest(got, true)
@@ -174,13 +188,27 @@ func checkRequest(t *testing.T, f fixture, r recording, got *http.Request) {
 	if got.Method != r.Request.Method || got.URL.Path != at.Path {
 		t.Errorf("sent %s %s, want %s %s", got.Method, got.URL.Path, r.Request.Method, at.Path)
 	}
-	if got.ContentLength != 0 || len(got.TransferEncoding) != 0 || got.Header.Get("Content-Length") != "" {
-		t.Error("a body was sent")
+	body, err := io.ReadAll(got.Body)
+	if err != nil || int64(len(body)) != got.ContentLength || len(got.TransferEncoding) != 0 {
+		t.Error("the body has another length than announced", err)
+	}
+	if len(r.Request.Body) == 0 {
+		if got.ContentLength != 0 || got.Header.Get("Content-Length") != "" || got.Header.Get("Content-Type") != "" {
+			t.Error("a body was sent")
+		}
+	} else {
+		var want, sent map[string]string
+		if json.Unmarshal(r.Request.Body, &want) != nil || json.Unmarshal(body, &sent) != nil || got.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("body of %q", got.Header.Get("Content-Type"))
+		}
+		if diff := cmp.Diff(want, sent); diff != "" || got.Header.Get("Authorization") != "" {
+			t.Error(diff, got.Header)
+		}
 	}
 	if agent := got.UserAgent(); agent != "service-token-operator/1.2.3" {
 		t.Errorf("user agent %q", agent)
 	}
-	if b := r.Request.Bearer; b != nil && strings.HasPrefix(*b, "st.") {
+	if b := r.Request.Bearer; b != nil {
 		if diff := cmp.Diff([]string{"Bearer " + *b}, got.Header["Authorization"]); diff != "" {
 			t.Error(diff)
 		}
@@ -200,6 +228,18 @@ func checkRequest(t *testing.T, f fixture, r recording, got *http.Request) {
 			t.Errorf("did not send %s", name)
 		}
 	}
+}
+
+// accessOf is the recorded access token.
+func accessOf(t *testing.T) string {
+	t.Helper()
+	var r recording
+	loadJSON(t, recordings+"/universal-auth-login.json", &r)
+	var answer struct{ AccessToken string }
+	if err := json.Unmarshal(r.Response.Body, &answer); err != nil || answer.AccessToken == "" {
+		t.Fatal(err)
+	}
+	return answer.AccessToken
 }
 
 func checkETag(t *testing.T, r recording, etag string, notModified bool, err error) {

@@ -19,7 +19,9 @@ const (
 // Query names a folder of a project. Whether the token may read there is to be checked before: the server-decrypted
 // route answers a token with one literal scope with that scope's folder, whatever was asked.
 type Query struct {
-	ProjectID   string
+	ProjectID string
+	// ProjectSlug is for PlainSecrets where the id is not known, and ProjectID is empty. Of its two routes only the older takes it.
+	ProjectSlug string
 	Environment string // slug
 	Path        string // with its leading slash; a trailing one is dropped; empty means /
 	Recursive   bool   // the folders below too
@@ -27,7 +29,7 @@ type Query struct {
 
 // Answer is what a folder holds, or that it has not changed.
 type Answer[S any] struct {
-	// ETag is for the next request with the same Query and the same token. Empty when the server gave none.
+	// ETag is for the next request with the same Query and the same token or identity. Empty when the server gave none.
 	ETag        string
 	NotModified bool // the ETag still holds; nothing else is set
 	Secrets     []S  // in the server's order, by id; two can have the same name
@@ -71,29 +73,37 @@ func (s *Server) EncryptedSecrets(ctx context.Context, token servicetoken.Token,
 // PlainSecrets reads a folder decrypted by the server, with its imports and with references as they were written. It
 // uses the newer of the two routes that the server has, and so may make two requests. An ETag of the one never matches
 // on the other: it is a digest of the body, and the bodies differ. An empty answer is not to be trusted here either.
-func (s *Server) PlainSecrets(ctx context.Context, token servicetoken.Token, q Query, etag string) (Answer[PlainSecret], error) {
+func (s *Server) PlainSecrets(ctx context.Context, auth Authorization, q Query, etag string) (Answer[PlainSecret], error) {
 	etag = cleanETag(etag)
-	query := q.values("projectId")
-	query.Set("expandSecretReferences", "false")
-	query.Set("viewSecretValue", "true")
-	route := routePlainV4
-	r, err := s.get(ctx, token, request{route: route, path: "/api/v4/secrets", query: query, etag: etag})
-	if KindOf(err) == KindRouteNotFound {
-		query = q.values("workspaceId")
+	if q.ProjectID != "" {
+		query := q.values("projectId")
 		query.Set("expandSecretReferences", "false")
-		route = routePlainRaw
-		r, err = s.get(ctx, token, request{route: route, path: "/api/v3/secrets/raw", query: query, etag: etag})
+		query.Set("viewSecretValue", "true")
+		r, err := s.get(ctx, auth, request{route: routePlainV4, path: "/api/v4/secrets", query: query, etag: etag})
+		if err == nil {
+			return decodeAnswer(routePlainV4, r, q, plainWire.secret)
+		}
+		if KindOf(err) != KindRouteNotFound {
+			return Answer[PlainSecret]{}, err
+		}
 	}
+	query := q.values("workspaceId")
+	if q.ProjectID == "" {
+		query.Del("workspaceId")
+		query.Set("workspaceSlug", q.ProjectSlug)
+	}
+	query.Set("expandSecretReferences", "false")
+	r, err := s.get(ctx, auth, request{route: routePlainRaw, path: "/api/v3/secrets/raw", query: query, etag: etag})
 	if err != nil {
 		return Answer[PlainSecret]{}, err
 	}
-	return decodeAnswer(route, r, q, plainWire.secret)
+	return decodeAnswer(routePlainRaw, r, q, plainWire.secret)
 }
 
 // SecretImports asks for a folder's imports, for the one thing that only this route tells: nil means that the folder
 // exists, an *Error of KindFolderNotFound that it does not.
-func (s *Server) SecretImports(ctx context.Context, token servicetoken.Token, q Query) error {
-	r, err := s.get(ctx, token, request{route: routeImports, path: "/api/v1/secret-imports", query: url.Values{
+func (s *Server) SecretImports(ctx context.Context, auth Authorization, q Query) error {
+	r, err := s.get(ctx, auth, request{route: routeImports, path: "/api/v1/secret-imports", query: url.Values{
 		"workspaceId": {q.ProjectID},
 		"environment": {q.Environment},
 		"path":        {cleanPath(q.Path)},

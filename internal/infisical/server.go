@@ -26,6 +26,7 @@ var (
 	errElsewhere = errors.New("it leads to another host, or from https to http")
 	errManyHops  = errors.New("it is the fourth in a row")
 	errNoTarget  = errors.New("it has no usable target")
+	errNoPost    = errors.New("it asks for a GET where only a POST makes sense")
 	errUnasked   = errors.New("it says that nothing has changed, without having been asked")
 )
 
@@ -47,12 +48,21 @@ func (s *Server) Host() string { return s.at.hostPort() }
 // requests of more than one route wait.
 func (s *Server) PacedUntil() time.Time { return s.host.pacedUntil() }
 
-// request is a GET; nothing here writes.
+// request is a GET that reads, or the POST of a login; nothing here writes.
 type request struct {
-	route string // template, for pacing and errors
-	path  string // escaped, below the server's prefix
+	auth  Authorization // nil for a login
+	route string        // template, for pacing and errors
+	path  string        // escaped, below the server's prefix
 	query url.Values
 	etag  string
+	body  []byte // of a login, JSON with a secret in it; nil for a GET
+}
+
+func (r *request) method() string {
+	if r.body != nil {
+		return http.MethodPost
+	}
+	return http.MethodGet
 }
 
 // reply is a 200, or a 304 to a request with an ETag.
@@ -60,11 +70,18 @@ type reply struct {
 	body        []byte
 	etag        string
 	notModified bool
+	sent        time.Time // the request, or the last one after redirects
 }
 
-// get waits for its turn, sends the request and returns the answer. Errors are *Error, or wrap the context's or the
+// get reads something.
+func (s *Server) get(ctx context.Context, auth Authorization, r request) (reply, error) {
+	r.auth = auth
+	return s.do(ctx, r)
+}
+
+// do waits for its turn, sends the request and returns the answer. Errors are *Error, or wrap the context's or the
 // meter's.
-func (s *Server) get(ctx context.Context, token servicetoken.Token, r request) (reply, error) {
+func (s *Server) do(ctx context.Context, r request) (reply, error) {
 	p, err := s.host.enter(ctx, r.route, &s.trust)
 	if err != nil {
 		if KindOf(err) == "" {
@@ -78,7 +95,7 @@ func (s *Server) get(ctx context.Context, token servicetoken.Token, r request) (
 		s.host.leave(p, &o)
 		s.observe(r, &o, s.host.clock.Since(began))
 	}()
-	return s.exchange(ctx, token, r, &o)
+	return s.exchange(ctx, r, &o)
 }
 
 func (s *Server) observe(r request, o *outcome, took time.Duration) {
@@ -93,7 +110,7 @@ func (s *Server) observe(r request, o *outcome, took time.Duration) {
 }
 
 // exchange sends the request, and again where redirects within the host lead.
-func (s *Server) exchange(ctx context.Context, token servicetoken.Token, r request, o *outcome) (reply, error) {
+func (s *Server) exchange(ctx context.Context, r request, o *outcome) (reply, error) {
 	timed, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	at, target := s.at, s.at.base()+r.path
@@ -101,7 +118,7 @@ func (s *Server) exchange(ctx context.Context, token servicetoken.Token, r reque
 		target += "?" + r.query.Encode()
 	}
 	for hop := 0; ; hop++ {
-		answer, err := s.send(timed, token, target, r.etag, o)
+		answer, err := s.send(timed, &r, target, o)
 		if err != nil {
 			return reply{}, s.failure(ctx, r, err, o)
 		}
@@ -111,7 +128,7 @@ func (s *Server) exchange(ctx context.Context, token servicetoken.Token, r reque
 		_, _ = io.CopyN(io.Discard, answer.Body, 2<<10) // a short body read to its end leaves the connection usable
 		_ = answer.Body.Close()
 		o.verdict = answered
-		if at, target, err = s.follow(at, answer, hop); err != nil {
+		if at, target, err = s.follow(at, &r, answer, hop); err != nil {
 			return reply{}, &Error{Kind: KindRedirect, Status: answer.StatusCode, Route: r.route, Err: err}
 		}
 	}
@@ -119,24 +136,31 @@ func (s *Server) exchange(ctx context.Context, token servicetoken.Token, r reque
 
 // send makes one request. A kept connection can turn out to have been closed by the server; the request is repeated then,
 // until it fails on a new connection. net/http would do the same, without saying so and thus uncounted.
-func (s *Server) send(ctx context.Context, token servicetoken.Token, target, etag string, o *outcome) (*http.Response, error) {
+func (s *Server) send(ctx context.Context, r *request, target string, o *outcome) (*http.Response, error) {
 	for {
 		var reused, answering atomic.Bool
 		traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			GotConn:              func(c httptrace.GotConnInfo) { reused.Store(c.Reused) },
 			GotFirstResponseByte: func() { answering.Store(true) },
 		})
-		q, err := http.NewRequestWithContext(traced, http.MethodGet, target, unrepeatable{})
+		q, err := http.NewRequestWithContext(traced, r.method(), target, unrepeatable{bytes.NewReader(r.body)})
 		if err != nil {
 			return nil, err
 		}
-		q.Header.Set("Authorization", "Bearer "+token.Bearer())
+		if r.auth != nil {
+			q.Header.Set("Authorization", "Bearer "+r.auth.Bearer())
+		}
+		if r.body != nil {
+			q.Header.Set("Content-Type", "application/json")
+			q.ContentLength = int64(len(r.body))
+		}
 		q.Header.Set("Accept", "application/json")
 		q.Header.Set("User-Agent", "service-token-operator/"+s.options.Version)
-		if etag != "" {
-			q.Header.Set("If-None-Match", etag)
+		if r.etag != "" {
+			q.Header.Set("If-None-Match", r.etag)
 		}
-		if s.options.Meter != nil {
+		// Logins, and what an identity reads, are no uses of a service token.
+		if token, ok := r.auth.(servicetoken.Token); ok && s.options.Meter != nil {
 			if err := s.options.Meter.Use(ctx, token.ID()); err != nil {
 				return nil, &unmeteredError{err}
 			}
@@ -154,11 +178,9 @@ func (s *Server) send(ctx context.Context, token servicetoken.Token, target, eta
 	}
 }
 
-// unrepeatable is the empty body of a request that net/http must not repeat by itself, which it does only with requests
-// whose body it knows to be empty or can get again. On the wire there is none.
-type unrepeatable struct{}
-
-func (unrepeatable) Read([]byte) (int, error) { return 0, io.EOF }
+// unrepeatable is the body of a request that net/http must not repeat by itself, which it does only with requests whose body
+// it knows to be empty or can get again. An empty one is none on the wire.
+type unrepeatable struct{ io.Reader }
 
 // unmeteredError is the meter's refusal of a request.
 type unmeteredError struct{ cause error }
@@ -200,7 +222,7 @@ func (s *Server) read(ctx context.Context, r request, answer *http.Response, o *
 	if err != nil && status < 500 {
 		return reply{}, s.failure(ctx, r, err, o)
 	}
-	e := &Error{Kind: classify(status, text), Status: status, Route: r.route}
+	e := &Error{Kind: r.kind(status, text), Status: status, Route: r.route}
 	switch e.Kind {
 	case KindServer:
 		o.verdict, o.cause = failed, e
@@ -225,7 +247,7 @@ func (s *Server) readBody(ctx context.Context, r request, answer *http.Response,
 	if n > s.options.MaxBody {
 		return reply{}, badAnswer(r.route, fmt.Errorf("it is larger than the limit of %d bytes", s.options.MaxBody))
 	}
-	return reply{body: text.Bytes(), etag: cleanETag(answer.Header.Get("Etag"))}, nil
+	return reply{body: text.Bytes(), etag: cleanETag(answer.Header.Get("Etag")), sent: o.head.sent}, nil
 }
 
 // cleanETag takes an ETag as the server compares it. A proxy that compresses marks it as weak; the server knows the
@@ -246,9 +268,12 @@ func isRedirect(status int) bool {
 	return false
 }
 
-// follow returns where a redirect leads, if Authorization may go there: to the same scheme, host and port, or from http
-// to https on their standard ports.
-func (s *Server) follow(from address, answer *http.Response, hop int) (address, string, error) {
+// follow returns where a redirect leads, if Authorization and the secret in a login's body may go there: to the same scheme, host
+// and port, or from http to https on their standard ports. A login stays the POST that it is.
+func (s *Server) follow(from address, r *request, answer *http.Response, hop int) (address, string, error) {
+	if r.body != nil && answer.StatusCode == http.StatusSeeOther {
+		return address{}, "", errNoPost // RFC 9110, 15.4.4: to be followed with a GET, which logs nobody in
+	}
 	location, err := answer.Location()
 	if err != nil || location.User != nil {
 		return address{}, "", errNoTarget

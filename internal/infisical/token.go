@@ -11,6 +11,7 @@ import (
 const (
 	routeServiceToken = "GET /api/v2/service-token" //nolint:gosec // a path, no credential
 	routeProject      = "GET /api/v1/workspace/{projectID}"
+	routeProjectSlug  = "GET /api/v2/workspace/{slug}"
 )
 
 // TokenInfo is what the server knows of a service token.
@@ -65,27 +66,46 @@ func (s *Server) ServiceToken(ctx context.Context, token servicetoken.Token) (To
 	}, nil
 }
 
-// Project asks for the version and the environments of the token's project.
-func (s *Server) Project(ctx context.Context, token servicetoken.Token, projectID string) (Project, error) {
-	r, err := s.get(ctx, token, request{route: routeProject, path: "/api/v1/workspace/" + url.PathEscape(projectID)})
+// Project asks for the version and the environments of a project that the authorization is valid in.
+func (s *Server) Project(ctx context.Context, auth Authorization, projectID string) (Project, error) {
+	r, err := s.get(ctx, auth, request{route: routeProject, path: "/api/v1/workspace/" + url.PathEscape(projectID)})
 	if err != nil {
 		return Project{}, err
 	}
 	var wire struct {
-		Workspace struct {
-			ID           string `json:"id"`
-			Version      int    `json:"version"`
-			Environments *[]struct {
-				Slug string `json:"slug"`
-			} `json:"environments"`
-		} `json:"workspace"`
+		Workspace projectWire `json:"workspace"`
 	}
 	if err := decode(routeProject, r.body, &wire); err != nil {
 		return Project{}, err
 	}
-	w := wire.Workspace
+	return wire.Workspace.project(routeProject)
+}
+
+// ProjectBySlug is Project for an identity that knows the project by its slug. The route is not among the recorded ones: it was read
+// from Infisical's source (October 2024), where it answers users and identities, so be prepared for a server that refuses it.
+func (s *Server) ProjectBySlug(ctx context.Context, auth Authorization, slug string) (Project, error) {
+	r, err := s.get(ctx, auth, request{route: routeProjectSlug, path: "/api/v2/workspace/" + url.PathEscape(slug)})
+	if err != nil {
+		return Project{}, err
+	}
+	var wire projectWire
+	if err := decode(routeProjectSlug, r.body, &wire); err != nil {
+		return Project{}, err
+	}
+	return wire.project(routeProjectSlug)
+}
+
+type projectWire struct {
+	ID           string `json:"id"`
+	Version      int    `json:"version"`
+	Environments *[]struct {
+		Slug string `json:"slug"`
+	} `json:"environments"`
+}
+
+func (w projectWire) project(route string) (Project, error) {
 	if w.ID == "" || w.Version < 1 || w.Environments == nil {
-		return Project{}, badAnswer(routeProject, errIncomplete)
+		return Project{}, badAnswer(route, errIncomplete)
 	}
 	p := Project{ID: w.ID, Version: w.Version, Environments: make([]string, len(*w.Environments))}
 	for i, e := range *w.Environments {

@@ -22,6 +22,25 @@ var (
 	ErrClientNeedsKey = errors.New("decryption is Client, but there is nothing to decrypt with: the token has no fourth part, or the project no key for it")
 )
 
+// What identities add to them.
+var (
+	// ErrIdentityIncomplete: a part of the identity is empty.
+	ErrIdentityIncomplete = errors.New("the machine identity lacks its id, what it logs in with, or the project")
+	// ErrIdentityClient: Client was asked for, and an identity reads.
+	ErrIdentityClient = errors.New("decryption is Client, but a machine identity has no key of the project: use Auto or Server")
+	// ErrUnconfirmed: there is nothing, and no way to tell whether the place is empty or gone.
+	ErrUnconfirmed = errors.New("the server found no secrets, and whether the folder is there cannot be asked for: " +
+		"it does not tell the project's id, so name the project by its id")
+)
+
+// JWTError says that there was no token of a ServiceAccount to log in with. It counts as one that heals by itself: nothing here knows
+// better.
+type JWTError struct{ Err error }
+
+func (e *JWTError) Error() string { return "getting a token of the ServiceAccount: " + e.Err.Error() }
+
+func (e *JWTError) Unwrap() error { return e.Err }
+
 // ScopeError says that a place lies outside the token's scopes. No request was made for it.
 type ScopeError struct {
 	Place  Place
@@ -80,7 +99,9 @@ const (
 // paceOf sorts failures by how soon another attempt makes sense.
 func paceOf(err error) pace {
 	switch {
-	case is[*NotFoundError](err), is[*DecryptionError](err):
+	case is[*JWTError](err):
+		return paceRetry
+	case is[*NotFoundError](err), is[*DecryptionError](err), errors.Is(err, ErrUnconfirmed):
 		return paceInterval
 	case is[*ScopeError](err):
 		return paceSlow
@@ -88,15 +109,15 @@ func paceOf(err error) pace {
 	switch infisical.KindOf(err) {
 	case infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound, infisical.KindPermissionDenied,
 		infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindValidation, infisical.KindNoServerKey,
-		infisical.KindWrongPlace, infisical.KindValueHidden, infisical.KindHostNotAllowed, infisical.KindBadCABundle:
+		infisical.KindIdentityRejected, infisical.KindIdentityNotFound, infisical.KindProjectNotFound, infisical.KindWrongPlace, infisical.KindValueHidden, infisical.KindHostNotAllowed, infisical.KindBadCABundle:
 		return paceSlow // verdicts of the server, or of our own settings
 	}
-	for _, lasting := range []error{ErrNoRead, ErrProjectVersion, ErrClientNeedsKey, ErrProjectKey} {
+	for _, lasting := range []error{ErrNoRead, ErrProjectVersion, ErrClientNeedsKey, ErrProjectKey, ErrIdentityClient} {
 		if errors.Is(err, lasting) {
 			return paceSlow
 		}
 	}
-	// What is left heals by itself, or may: an ingress says "404 page not found" while the server behind it is being replaced.
+	// What is left heals by itself, or may: a refused access token by the next login; and an ingress says "404 page not found" while the server behind it is being replaced.
 	return paceRetry
 }
 

@@ -14,7 +14,7 @@ import (
 // from one that is gone. It is used by one poller only, which makes one attempt at a time.
 type reader struct {
 	Key
-	session *poller[*Token]
+	session *session
 
 	there bool // the last attempt that the server answered found the place
 
@@ -35,7 +35,7 @@ func (r *reader) read(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	there := r.there
-	snapshot, err := r.readWith(ctx, token)
+	snapshot, err := r.attempt(ctx, token)
 	r.there = err == nil || there && Transient(err)
 	if !doubtful(err) {
 		return snapshot, err
@@ -53,7 +53,19 @@ func (r *reader) read(ctx context.Context) (*Snapshot, error) {
 	if again == token {
 		return nil, token.explain(err, r.session.clock.Now())
 	}
-	return r.readWith(ctx, again)
+	return r.attempt(ctx, again)
+}
+
+// attempt reads with what the session has to authenticate with.
+func (r *reader) attempt(ctx context.Context, token *Token) (snapshot *Snapshot, err error) {
+	mended, err := r.session.access.use(ctx, func(auth infisical.Authorization) (err error) {
+		snapshot, err = r.readWith(ctx, token, auth)
+		return err
+	})
+	if mended != nil {
+		r.outdated = mended
+	}
+	return snapshot, err
 }
 
 // doubtful says whether a new description of the token could change the outcome, or explain it better.
@@ -63,19 +75,19 @@ func doubtful(err error) bool {
 	}
 	switch infisical.KindOf(err) {
 	case infisical.KindTokenMissing, infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound,
-		infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindNotFound, infisical.KindNoServerKey:
+		infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindNotFound, infisical.KindProjectNotFound, infisical.KindNoServerKey:
 		return true
 	}
 	return false
 }
 
-func (r *reader) readWith(ctx context.Context, token *Token) (*Snapshot, error) {
+func (r *reader) readWith(ctx context.Context, token *Token, auth infisical.Authorization) (*Snapshot, error) {
 	switch {
 	case !token.canRead:
 		return nil, ErrNoRead
-	case !token.Scopes.Allow(r.Place.Environment, r.Place.Path):
+	case !token.Identity && !token.Scopes.Allow(r.Place.Environment, r.Place.Path):
 		return nil, &ScopeError{Place: r.Place, Scopes: token.Scopes}
-	case !slices.Contains(token.environments, r.Place.Environment):
+	case token.environments != nil && !slices.Contains(token.environments, r.Place.Environment):
 		return nil, &NotFoundError{Place: r.Place, Environment: true}
 	}
 	client, err := r.decryptsHere(token)
@@ -86,12 +98,15 @@ func (r *reader) readWith(ctx context.Context, token *Token) (*Snapshot, error) 
 	if r.from != token {
 		etag = ""
 	}
-	query := infisical.Query{ProjectID: token.projectID, Environment: r.Place.Environment, Path: r.Place.Path, Recursive: r.Place.Recursive}
+	query := infisical.Query{
+		ProjectID: token.projectID, ProjectSlug: token.projectSlug,
+		Environment: r.Place.Environment, Path: r.Place.Path, Recursive: r.Place.Recursive,
+	}
 	var next *Snapshot
 	if client {
 		next, etag, err = r.encrypted(ctx, token, query, etag)
 	} else {
-		next, etag, err = r.plain(ctx, query, etag)
+		next, etag, err = r.plain(ctx, auth, query, etag)
 	}
 	if infisical.KindOf(err) == infisical.KindFolderNotFound {
 		return nil, &NotFoundError{Place: r.Place}
@@ -102,7 +117,10 @@ func (r *reader) readWith(ctx context.Context, token *Token) (*Snapshot, error) 
 	if next.Empty() {
 		// An empty answer may also be a missing folder, or an environment that was renamed or deleted. Since its bytes are the
 		// same in all three cases, so is its ETag, and it is confirmed every time.
-		if err := r.Server.SecretImports(ctx, r.Token, query); infisical.KindOf(err) == infisical.KindFolderNotFound {
+		if token.projectID == "" {
+			return nil, ErrUnconfirmed
+		}
+		if err := r.Server.SecretImports(ctx, auth, query); infisical.KindOf(err) == infisical.KindFolderNotFound {
 			return nil, &NotFoundError{Place: r.Place}
 		} else if err != nil {
 			return nil, err
@@ -116,6 +134,8 @@ func (r *reader) readWith(ctx context.Context, token *Token) (*Snapshot, error) 
 func (r *reader) decryptsHere(token *Token) (bool, error) {
 	possible := token.ProjectVersion < 3 && token.hasKey
 	switch {
+	case token.Identity && r.Decryption == Client:
+		return false, ErrIdentityClient
 	case r.Decryption == Server || r.Decryption == Auto && !possible:
 		return false, nil
 	case token.ProjectVersion >= 3:
@@ -169,8 +189,8 @@ func openSecret(key servicetoken.ProjectKey, s infisical.SealedSecret) (Secret, 
 	return Secret{Name: string(name), Value: value, Path: s.Path, Tags: s.Tags}, err
 }
 
-func (r *reader) plain(ctx context.Context, query infisical.Query, etag string) (*Snapshot, string, error) {
-	answer, err := r.Server.PlainSecrets(ctx, r.Token, query, etag)
+func (r *reader) plain(ctx context.Context, auth infisical.Authorization, query infisical.Query, etag string) (*Snapshot, string, error) {
+	answer, err := r.Server.PlainSecrets(ctx, auth, query, etag)
 	if err != nil {
 		return nil, "", err
 	}

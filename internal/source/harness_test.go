@@ -167,13 +167,14 @@ func (w *world) kind(cred Credential, interval time.Duration, place Place, want 
 }
 
 // asked counts requests by route.
-type asked struct{ token, project, sealed, raw, v4, imports int }
+type asked struct{ token, project, sealed, raw, v4, imports, login, slug int }
 
 func (w *world) asked() asked {
 	count := func(route string) int { return w.backend.Count(route, "") }
 	return asked{
 		token: count("/api/v2/service-token"), project: count("/api/v1/workspace/:workspaceId"), sealed: count("/api/v3/secrets"),
 		raw: count("/api/v3/secrets/raw"), v4: count("/api/v4/secrets"), imports: count("/api/v1/secret-imports"),
+		login: count(universalPath) + count(kubernetesPath), slug: count("/api/v2/workspace/:slug"),
 	}
 }
 
@@ -201,9 +202,16 @@ func (w *world) rest() {
 func (w *world) idle() bool {
 	w.pool.mu.Lock()
 	defer w.pool.mu.Unlock()
+	pollers := len(w.pool.sessions) + len(w.pool.sources)
 	for _, e := range w.pool.sessions {
 		if !e.waiting() {
 			return false
+		}
+		if login := e.access.login; login != nil {
+			pollers++
+			if !login.waiting() {
+				return false
+			}
 		}
 	}
 	for _, e := range w.pool.sources {
@@ -211,7 +219,7 @@ func (w *world) idle() bool {
 			return false
 		}
 	}
-	return w.clock.Waiters() == len(w.pool.sessions)+len(w.pool.sources)
+	return w.clock.Waiters() == pollers
 }
 
 // waiting says whether the poller has nothing to do before its next turn.

@@ -37,7 +37,7 @@ type Pool struct {
 	live   sync.WaitGroup
 
 	mu       sync.Mutex
-	sessions map[Credential]*entry[*Token]
+	sessions map[Credential]*session
 	sources  map[Key]*entry[*Snapshot]
 	owners   map[Owner]*subscription
 	hosts    map[string]*tally
@@ -51,7 +51,13 @@ type entry[T any] struct {
 	pace    time.Duration           // the shortest of them, when the last attempt was over
 }
 
-// subscription is what an owner reads: a token, and places with it.
+// session is what all sources of one credential share.
+type session struct {
+	entry[*Token] // the description
+	access        *access
+}
+
+// subscription is what an owner reads: a token or an identity, and places with it.
 type subscription struct {
 	cred   Credential
 	places []Place // few: a map would cost each owner more memory than all else here
@@ -59,7 +65,7 @@ type subscription struct {
 
 // Reading is what an owner gets to see of its token and places.
 type Reading struct {
-	// Token is nil until it was described for the first time. TokenErr is why it could not be, or not any more.
+	// Token is nil until it, or the identity, was described for the first time. TokenErr is why it could not be, or not any more.
 	Token    *Token
 	TokenErr error
 	// Places has one result for each place asked for.
@@ -82,7 +88,7 @@ func NewPool(o Options) *Pool {
 	}
 	p := &Pool{
 		notify: o.Notify, clock: o.Clock, random: o.Random,
-		sessions: map[Credential]*entry[*Token]{}, sources: map[Key]*entry[*Snapshot]{}, owners: map[Owner]*subscription{},
+		sessions: map[Credential]*session{}, sources: map[Key]*entry[*Snapshot]{}, owners: map[Owner]*subscription{},
 		hosts: map[string]*tally{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -186,7 +192,9 @@ func (p *Pool) Refresh(owner Owner) {
 	if sub == nil {
 		return
 	}
-	p.sessions[sub.cred.session()].poke()
+	session := p.sessions[sub.cred.session()]
+	session.access.retry()
+	session.poke()
 	for _, place := range sub.places {
 		p.sources[Key{Credential: sub.cred, Place: place}].poke()
 	}
@@ -226,11 +234,12 @@ func (e *entry[T]) leave(owner Owner) bool {
 	return true
 }
 
-func (p *Pool) session(cred Credential) *entry[*Token] {
+func (p *Pool) session(cred Credential) *session {
 	if e := p.sessions[cred]; e != nil {
 		return e
 	}
-	e := &entry[*Token]{poller: p.newSession(cred), readers: map[Owner]time.Duration{}}
+	e := &session{access: p.newAccess(cred)}
+	e.entry = entry[*Token]{poller: p.newSession(cred, e.access), readers: map[Owner]time.Duration{}}
 	var last *Token
 	e.changed = func() { // the sources hear of it by themselves
 		token, _, _ := e.read()
@@ -241,16 +250,20 @@ func (p *Pool) session(cred Credential) *entry[*Token] {
 	}
 	p.sessions[cred] = e
 	e.stop = p.launch(e.run)
+	if login := e.access.login; login != nil {
+		stopDescribing, stopLogins := e.stop, p.launch(login.run)
+		e.stop = func() { stopDescribing(); stopLogins() }
+	}
 	return e
 }
 
-func (p *Pool) source(key Key, session *entry[*Token]) *entry[*Snapshot] {
+func (p *Pool) source(key Key, session *session) *entry[*Snapshot] {
 	if e := p.sources[key]; e != nil {
 		return e
 	}
 	e := &entry[*Snapshot]{poller: newPoller[*Snapshot](p.clock, p.random), readers: map[Owner]time.Duration{}}
 	host := key.Server.Host()
-	r := &reader{Key: key, session: session.poller, undecryptable: func(fields int) { p.undecryptable(host, fields) }}
+	r := &reader{Key: key, session: session, undecryptable: func(fields int) { p.undecryptable(host, fields) }}
 	e.fetch = r.read
 	e.outdated = func() <-chan struct{} { return r.outdated }
 	e.same = (*Snapshot).equal

@@ -19,15 +19,17 @@ const (
 	sessionRecheck = 30 * time.Second
 )
 
-// Token describes a token and its project, as the server told.
+// Token describes a token and its project, as the server told; or an identity and its project.
 type Token struct {
 	ID             string
-	ExpiresAt      *time.Time // nil when it never expires
-	Scopes         servicetoken.Scopes
-	ProjectVersion int
+	ExpiresAt      *time.Time          // nil when it never expires, as no identity does
+	Scopes         servicetoken.Scopes // none for an identity: what that may read, only the server knows
+	ProjectVersion int                 // 0 when the server does not tell an identity
+	Identity       bool
 
 	projectID    string
-	environments []string
+	projectSlug  string   // in place of the id, where the server does not tell that
+	environments []string // nil when the server does not tell an identity
 	canRead      bool
 	hasKey       bool // there is a key to decrypt with, if it opens
 	sealedKey    servicetoken.Sealed
@@ -35,8 +37,8 @@ type Token struct {
 	keyErr       error                   // or why it does not: of no concern where the server decrypts
 }
 
-// newSession returns the poller that keeps the description of one token, for all sources read with it.
-func (p *Pool) newSession(cred Credential) *poller[*Token] {
+// newSession returns the poller that keeps the description of one token or identity, for all sources read with it.
+func (p *Pool) newSession(cred Credential, access *access) *poller[*Token] {
 	s := newPoller[*Token](p.clock, p.random)
 	// A description stays good while the server cannot be asked for a new one. If it is not, that shows where it is used.
 	s.tolerated = math.MaxInt
@@ -47,6 +49,18 @@ func (p *Pool) newSession(cred Credential) *poller[*Token] {
 		token, err := describe(ctx, cred, before)
 		return token, before.explain(err, p.clock.Now())
 	}
+	if !cred.Identity.IsZero() {
+		var mended <-chan struct{}
+		s.outdated = func() <-chan struct{} { return mended }
+		s.fetch = func(ctx context.Context) (token *Token, err error) {
+			before, _, _ := s.read()
+			mended, err = access.use(ctx, func(auth infisical.Authorization) (err error) {
+				token, err = describeIdentity(ctx, cred, auth, before)
+				return err
+			})
+			return token, err
+		}
+	}
 	return s
 }
 
@@ -55,7 +69,7 @@ func (p *Pool) newSession(cred Credential) *poller[*Token] {
 func (t *Token) equal(o *Token) bool {
 	sameExpiry := t.ExpiresAt == o.ExpiresAt || t.ExpiresAt != nil && o.ExpiresAt != nil && t.ExpiresAt.Equal(*o.ExpiresAt)
 	return sameExpiry && slices.Equal(t.Scopes, o.Scopes) && t.ProjectVersion == o.ProjectVersion && t.projectID == o.projectID &&
-		slices.Equal(t.environments, o.environments) && t.canRead == o.canRead && t.hasKey == o.hasKey && t.sealedKey.Equal(o.sealedKey)
+		t.projectSlug == o.projectSlug && slices.Equal(t.environments, o.environments) && t.canRead == o.canRead && t.hasKey == o.hasKey && t.sealedKey.Equal(o.sealedKey)
 }
 
 // explain makes one error of the two with which the server answers to an expired token: it says so once, deletes the token,
@@ -67,6 +81,33 @@ func (t *Token) explain(err error, now time.Time) error {
 		return &infisical.Error{Kind: infisical.KindTokenExpired}
 	}
 	return err
+}
+
+// describeIdentity asks the server for the project of an identity. That the server does not tell is no failure: what can be read
+// can be read without.
+func describeIdentity(ctx context.Context, cred Credential, auth infisical.Authorization, before *Token) (*Token, error) {
+	t := &Token{ID: cred.Identity.ID(), Identity: true, canRead: true}
+	t.projectID, t.projectSlug = cred.Identity.project()
+	var project infisical.Project
+	var err error
+	if t.projectID != "" {
+		project, err = cred.Server.Project(ctx, auth, t.projectID)
+	} else {
+		project, err = cred.Server.ProjectBySlug(ctx, auth, t.projectSlug)
+	}
+	switch infisical.KindOf(err) {
+	case infisical.KindPermissionDenied, infisical.KindRouteNotFound, infisical.KindNotFound:
+		if before != nil {
+			return before, nil // it did tell, and may do so again
+		}
+		return t, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(project.Environments) // in any order they are the same
+	t.projectID, t.projectSlug, t.ProjectVersion, t.environments = project.ID, "", project.Version, project.Environments
+	return t, nil
 }
 
 // describe asks the server what a token is. It opens the project key unless before did already.

@@ -387,6 +387,7 @@ func TestTokensAreEqualWhateverTheirKeysAreOpenedTo(t *testing.T) {
 		"scopes":       func(t *Token) { t.Scopes = nil },
 		"version":      func(t *Token) { t.ProjectVersion = 3 },
 		"project":      func(t *Token) { t.projectID = "q" },
+		"slug":         func(t *Token) { t.projectSlug = "q" },
 		"environments": func(t *Token) { t.environments = []string{"prod"} },
 		"permission":   func(t *Token) { t.canRead = false },
 		"key":          func(t *Token) { t.sealedKey = servicetoken.NewSealed(part('c'), part('i'), part('u')) },

@@ -1,6 +1,6 @@
-// Package source reads what service tokens may read: each distinct source once, whoever wants it. Objects subscribe, a
-// poller per source fetches and decrypts at the shortest interval that a subscriber wants, keeps the last good answer in
-// memory, and tells its subscribers when it changed. It never writes anything anywhere, and knows nothing of Kubernetes.
+// Package source reads what service tokens and machine identities may read: each distinct source once, whoever wants it. Objects
+// subscribe, a poller per source fetches and decrypts at the shortest interval that a subscriber wants, keeps the last good answer
+// in memory, and tells its subscribers when it changed. It never writes anything anywhere, and knows nothing of Kubernetes.
 package source
 
 import (
@@ -22,11 +22,21 @@ const (
 	Server Decryption = "Server"
 )
 
-// Credential is how to read: where, with what, and who decrypts. Server is one per host and CA bundle.
+// Credential is how to read: where, with what, and who decrypts. Server is one per host and CA bundle. Either Token or Identity is
+// set; for an identity, which has no key, the server decrypts.
 type Credential struct {
 	Server     *infisical.Server
 	Token      servicetoken.Token
+	Identity   Identity
 	Decryption Decryption
+}
+
+// ID is the public name of what is read with: the token's id, or the identity's.
+func (c Credential) ID() string {
+	if c.Identity.IsZero() {
+		return c.Token.ID()
+	}
+	return c.Identity.ID()
 }
 
 // session is the part of a credential that decides how a token is described.

@@ -144,6 +144,16 @@ subjects:
   secret:
     secretName: {{ . }}
 {{- end }}
+{{- if .Values.webhook.enabled }}
+- name: webhooks
+  secret:
+    secretName: {{ .Values.webhook.secretName }}
+{{- with .Values.webhook.certificateSecret }}
+- name: webhook-certificate
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
