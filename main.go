@@ -120,14 +120,8 @@ func (o *options) validate() (zapcore.Level, error) {
 		return level, errors.New("--infisical-url is http, which needs --allow-http")
 	case o.namespace == "":
 		return level, errors.New("--namespace or POD_NAMESPACE must be set")
-	case slices.ContainsFunc(o.watchNamespaces, func(ns string) bool { return len(validation.IsDNS1123Label(ns)) > 0 }):
-		return level, errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
-	case o.clusterSecrets && len(o.watchNamespaces) > 0:
-		return level, errors.New("--cluster-secrets is for all namespaces, and cannot be combined with --watch-namespaces")
 	case o.webhookAddress != "" && o.webhookAddress != "0" && o.webhookSecrets == "":
 		return level, errors.New("--webhook-bind-address needs --webhook-secrets-dir: nothing is accepted that is not signed")
-	case slices.ContainsFunc(o.forbidden, coversNothing):
-		return level, errors.New("--forbidden-namespaces must be names or globs, such as kube-*, separated by commas without blanks")
 	case len(validation.IsDNS1123Subdomain(o.leaseName)) > 0:
 		return level, errors.New("--leader-election-id must be the name of a lease: lower-case letters, digits, '-' and '.'")
 	case o.workers < 1:
@@ -140,11 +134,26 @@ func (o *options) validate() (zapcore.Level, error) {
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return level, errors.New("--log-level must be debug, info, warn or error")
 	}
+	if err := o.validateNamespaces(); err != nil {
+		return level, err
+	}
 	var err error
 	if o.selector, err = labels.Parse(o.objectSelector); err != nil {
 		return level, fmt.Errorf("--object-selector is not a label selector such as team=a or 'team notin (a,b)': %w", err)
 	}
 	return level, nil
+}
+
+func (o *options) validateNamespaces() error {
+	switch {
+	case slices.ContainsFunc(o.watchNamespaces, func(ns string) bool { return len(validation.IsDNS1123Label(ns)) > 0 }):
+		return errors.New("--watch-namespaces must be names of namespaces, separated by commas without blanks")
+	case o.clusterSecrets && len(o.watchNamespaces) > 0:
+		return errors.New("--cluster-secrets is for all namespaces, and cannot be combined with --watch-namespaces")
+	case slices.ContainsFunc(o.forbidden, coversNothing):
+		return errors.New("--forbidden-namespaces must be names or globs, such as kube-*, separated by commas without blanks")
+	}
+	return nil
 }
 
 // coversNothing says whether a glob can match no name of a namespace: what was meant to be forbidden would not be.

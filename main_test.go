@@ -29,7 +29,7 @@ func TestBadFlagsAreRefusedBeforeAnythingStarts(t *testing.T) {
 		"--request-timeout=0s":                     "--request-timeout",
 		"--log-format=xml":                         "--log-format",
 		"--log-level=loud":                         "--log-level",
-		"--webhook-bind-address=:9443":      "--webhook-secrets-dir",
+		"--webhook-bind-address=:9443":             "--webhook-secrets-dir",
 		"--forbidden-namespaces=a, b":              "--forbidden-namespaces",
 		"--forbidden-namespaces=kube-[":            "--forbidden-namespaces",
 		"--cluster-secrets + --watch-namespaces=a": "--watch-namespaces",

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/devserver"
 )
 
 // manifestsIn are the objects in the yaml blocks of a Markdown file.
@@ -98,8 +99,10 @@ func TestEveryManifestOfTheHowTosBecomesItsSecrets(t *testing.T) {
 			documented(w)
 			w.putToken(w.token())
 			var named []string
+			identity := w.project.AddIdentity(devserver.IdentitySpec{Accepts: func(string) bool { return true }})
 			for _, obj := range objects {
 				obj.SetNamespace(w.ns)
+				filled(w, obj, identity)
 				w.Expect(w.client.Create(w.ctx, obj, client.FieldValidation("Strict"))).To(Succeed())
 				if obj.GetKind() == "ServiceTokenSecret" {
 					named = append(named, obj.GetName())
@@ -118,6 +121,17 @@ func TestEveryManifestOfTheHowTosBecomesItsSecrets(t *testing.T) {
 			}
 		})
 	}
+}
+
+// filled puts what a reader has to fill in into a manifest.
+func filled(w *world, obj *unstructured.Unstructured, identity devserver.Identity) {
+	w.t.Helper()
+	raw, err := yaml.Marshal(obj.Object)
+	w.Expect(err).NotTo(HaveOccurred())
+	text := strings.NewReplacer("PROJECT", w.project.ID(), "IDENTITY", identity.ID,
+		"00000000-0000-4000-8000-000000000001", identity.ClientID, "put-the-client-secret-here", identity.ClientSecret).Replace(string(raw))
+	obj.Object = nil
+	w.Expect(yaml.Unmarshal([]byte(text), &obj.Object)).To(Succeed())
 }
 
 // applyCluster has the manifest of a ClusterServiceTokenSecret as it is printed, but for what keeps tests apart.

@@ -36,6 +36,9 @@ func inputsOf(s *subject) []string {
 	if st := s.Spec.Auth.ServiceToken; st != nil {
 		names = append(names, prefix+"Secret/"+st.SecretRef.Name)
 	}
+	if ua := s.Spec.Auth.UniversalAuth; ua != nil {
+		names = append(names, prefix+"Secret/"+ua.SecretRef.Name)
+	}
 	if s.Spec.TLS != nil {
 		names = append(names, prefix+s.Spec.TLS.CABundleRef.Kind+"/"+s.Spec.TLS.CABundleRef.Name)
 	}

@@ -25,6 +25,7 @@ type inputs struct {
 	metadata   client.Reader // the cache of the metadata of ConfigMaps, and of Secrets that are not managed here
 	managed    client.Reader // the cache of the Secrets that are
 	live       client.Reader // the API server
+	accounts   client.Client // for tokens of ServiceAccounts
 	api        *infisical.Client
 	defaultURL string // of the server, for objects that name none
 
@@ -47,8 +48,8 @@ type contents struct {
 	whole   bool // keys are all that there are
 }
 
-func newInputs(metadata, managed, live client.Reader, api *infisical.Client, defaultURL string) *inputs {
-	return &inputs{metadata: metadata, managed: managed, live: live, api: api, defaultURL: defaultURL, known: map[holder]contents{}}
+func newInputs(metadata, managed client.Reader, live client.Client, api *infisical.Client, defaultURL string) *inputs {
+	return &inputs{metadata: metadata, managed: managed, live: live, accounts: live, api: api, defaultURL: defaultURL, known: map[holder]contents{}}
 }
 
 // changed forgets a holder: it has another version, or is gone.
@@ -68,18 +69,22 @@ type inputError struct {
 func (e *inputError) Error() string { return e.err.Error() }
 func (e *inputError) Unwrap() error { return e.err }
 
-// credential reads the token and the CA bundle that a spec names, in the namespace home. Errors: *inputError, *infisical.Error, or one
-// of the API server's, which is worth another try.
+// credential reads the token, or what an identity logs in with, and the CA bundle that a spec names, in the namespace home. Errors:
+// *inputError, *infisical.Error, or one of the API server's, which is worth another try.
 func (in *inputs) credential(ctx context.Context, home string, spec *stv1.ServiceTokenSecretSpec) (source.Credential, error) {
-	ref := spec.Auth.ServiceToken.SecretRef
-	secret := holder{"Secret", home, ref.Name}
-	raw, err := in.key(ctx, secret, ref.Key, stv1.ReasonTokenSecretNotFound)
+	var cred source.Credential
+	var err error
+	switch auth := spec.Auth; {
+	case auth.ServiceToken != nil:
+		cred.Token, err = in.token(ctx, home, auth.ServiceToken)
+	case auth.UniversalAuth != nil:
+		cred.Identity, err = in.universal(ctx, home, auth.UniversalAuth)
+	default:
+		account := serviceAccount{in.accounts, client.ObjectKey{Namespace: home, Name: auth.KubernetesAuth.ServiceAccountRef.Name}}
+		cred.Identity, err = source.NewKubernetesAuth(auth.KubernetesAuth.IdentityID, account, auth.KubernetesAuth.Project)
+	}
 	if err != nil {
 		return source.Credential{}, err
-	}
-	token, err := servicetoken.Parse(unique.Make(string(raw)).Value()) // a token is in memory once, however many objects use it
-	if err != nil {
-		return source.Credential{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("key %q of %s: %w", ref.Key, secret, err)}
 	}
 	var bundle []byte
 	if spec.TLS != nil {
@@ -92,15 +97,45 @@ func (in *inputs) credential(ctx context.Context, home string, spec *stv1.Servic
 	if url == "" {
 		url = in.defaultURL
 	}
-	server, err := in.api.Server(url, bundle)
-	if err != nil {
+	if cred.Server, err = in.api.Server(url, bundle); err != nil {
 		return source.Credential{}, err
 	}
-	cred := source.Credential{Server: server, Token: token}
 	if spec.Decryption != stv1.DecryptionAuto {
 		cred.Decryption = source.Decryption(spec.Decryption)
 	}
 	return cred, nil
+}
+
+// token reads a service token.
+func (in *inputs) token(ctx context.Context, home string, auth *stv1.ServiceTokenAuth) (servicetoken.Token, error) {
+	secret := holder{"Secret", home, auth.SecretRef.Name}
+	raw, err := in.key(ctx, secret, auth.SecretRef.Key, stv1.ReasonTokenSecretNotFound)
+	if err != nil {
+		return servicetoken.Token{}, err
+	}
+	token, err := servicetoken.Parse(unique.Make(string(raw)).Value()) // a token is in memory once, however many objects use it
+	if err != nil {
+		return servicetoken.Token{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("key %q of %s: %w", auth.SecretRef.Key, secret, err)}
+	}
+	return token, nil
+}
+
+// universal reads what an identity of Universal Auth logs in with.
+func (in *inputs) universal(ctx context.Context, home string, auth *stv1.UniversalAuth) (source.Identity, error) {
+	secret := holder{"Secret", home, auth.SecretRef.Name}
+	id, err := in.key(ctx, secret, auth.SecretRef.ClientIDKey, stv1.ReasonTokenSecretNotFound)
+	if err != nil {
+		return source.Identity{}, err
+	}
+	clientSecret, err := in.key(ctx, secret, auth.SecretRef.ClientSecretKey, stv1.ReasonTokenSecretNotFound)
+	if err != nil {
+		return source.Identity{}, err
+	}
+	identity, err := source.NewUniversalAuth(string(id), string(clientSecret), auth.Project)
+	if err != nil {
+		return source.Identity{}, &inputError{stv1.ReasonTokenMalformed, fmt.Errorf("%s: %w", secret, err)}
+	}
+	return identity, nil
 }
 
 // templates reads ConfigMaps of the namespace home whose keys are templates. It returns them by the key of the target that each makes.

@@ -121,6 +121,9 @@ func (c *collector) collectObjects(tell func(f Family, value float64, labels ...
 		if token == nil || ready.Reason == stv1.ReasonSuspended || ready.Reason == stv1.ReasonTokenSecretNotFound || ready.Reason == stv1.ReasonTokenMalformed {
 			continue // it is not in use
 		}
+		if obj.Spec.Auth.ServiceToken == nil {
+			continue // an identity is neither counted nor does it expire
+		}
 		if known, ok := thresholds[token.ID]; !ok || obj.Spec.Rotation.Threshold < known {
 			thresholds[token.ID] = obj.Spec.Rotation.Threshold
 		}

@@ -23,6 +23,7 @@ func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
 	object := func(name string, threshold int64, change func(*stv1.ServiceTokenSecretStatus)) *stv1.ServiceTokenSecret {
 		o := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
 		o.Spec.Rotation.Threshold = threshold
+		o.Spec.Auth.ServiceToken = &stv1.ServiceTokenAuth{}
 		if change != nil {
 			change(&o.Status)
 		}
@@ -34,11 +35,14 @@ func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
 			s.Token = &stv1.TokenStatus{ID: id, ExpiresAt: &metav1.Time{Time: time.Unix(1800000000, 0)}}
 		}
 	}
+	identity := object("identity", 1000, ready(metav1.ConditionTrue, stv1.ReasonSynced, "an identity's"))
+	identity.Spec.Auth = stv1.Auth{UniversalAuth: &stv1.UniversalAuth{}}
 	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(
 		object("a", 1000, ready(metav1.ConditionTrue, stv1.ReasonSynced, "one")),
 		object("b", 100, ready(metav1.ConditionTrue, stv1.ReasonSynced, "one")),
 		object("c", 1000, ready(metav1.ConditionFalse, stv1.ReasonTokenRevoked, "two")),
 		object("new", 1000, nil),
+		identity,
 	).Build()
 	err := testutil.CollectAndCompare(newCollector(collector{leads: leads, cache: c, uses: uses{"one": 90, "two": 7}, polls: polls(nil)}), strings.NewReader(`
 # HELP servicetoken_build_info 1, with what the operator was built from.
@@ -48,7 +52,7 @@ servicetoken_build_info{commit="",date="",goversion="`+runtime.Version()+`",vers
 # TYPE servicetoken_objects gauge
 servicetoken_objects{condition="Ready",reason="",status=""} 1
 servicetoken_objects{condition="Ready",reason="TokenRevoked",status="False"} 1
-servicetoken_objects{condition="Ready",reason="Synced",status="True"} 2
+servicetoken_objects{condition="Ready",reason="Synced",status="True"} 3
 # HELP servicetoken_token_expiry_timestamp_seconds When a token expires, in seconds since 1970; absent for one that never does.
 # TYPE servicetoken_token_expiry_timestamp_seconds gauge
 servicetoken_token_expiry_timestamp_seconds{token_id="one"} 1.8e+09
@@ -70,6 +74,7 @@ servicetoken_token_uses_total{token_id="two"} 7
 func TestScrapeLeavesOutWhatIsNotKnownYet(t *testing.T) {
 	o := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}}
 	o.Spec.Rotation.Threshold = 10
+	o.Spec.Auth.ServiceToken = &stv1.ServiceTokenAuth{}
 	o.Status.Token = &stv1.TokenStatus{ID: "one"}
 	c := fake.NewClientBuilder().WithScheme(testScheme).WithObjects(o).Build()
 	if n := testutil.CollectAndCount(newCollector(collector{leads: leads, cache: c, uses: uses(nil), polls: polls(nil)}), "servicetoken_token_uses_total", "servicetoken_token_rotation_threshold_ratio"); n != 0 {

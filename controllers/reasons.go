@@ -22,6 +22,7 @@ func reasonOf(err error) (reason string, known bool) {
 		{stv1.ReasonScopeDenied, is[*source.ScopeError](err) || is[*unspecifiedError](err)},
 		{stv1.ReasonSourceEmpty, is[*emptyError](err) || is[*compose.NothingTakenError](err)},
 		{stv1.ReasonPermissionDenied, errors.Is(err, source.ErrNoRead)},
+		{stv1.ReasonSourceEmpty, errors.Is(err, source.ErrUnconfirmed)},
 		{stv1.ReasonTokenMalformed, errors.Is(err, source.ErrClientNeedsKey)},
 		{stv1.ReasonDecryptionFailed, is[*source.DecryptionError](err) || errors.Is(err, source.ErrProjectVersion) || errors.Is(err, source.ErrProjectKey)},
 		{stv1.ReasonKeyInvalid, is[*compose.KeyError](err)},
@@ -30,7 +31,7 @@ func reasonOf(err error) (reason string, known bool) {
 		{stv1.ReasonTargetConflict, is[*target.ConflictError](err) || is[*target.RefusedError](err)},
 		{stv1.ReasonWriteFailed, is[*writeError](err)},
 		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err) || is[*target.IncompleteError](err) || is[*template.Error](err)},
-		{stv1.ReasonSpecInvalid, is[*specError](err)},
+		{stv1.ReasonSpecInvalid, is[*specError](err) || errors.Is(err, source.ErrIdentityClient)},
 		{stv1.ReasonNamespaceForbidden, is[*forbiddenError](err)},
 		{stv1.ReasonBackendUnavailable, is[*usage.NotCoveredError](err)},
 	} {
@@ -47,6 +48,9 @@ func reasonOf(err error) (reason string, known bool) {
 		}
 		return stv1.ReasonPathNotFound, true
 	}
+	if is[*source.JWTError](err) {
+		return stv1.ReasonBackendUnavailable, true
+	}
 	if e, ok := errors.AsType[*infisical.Error](err); ok {
 		return apiReason(e.Kind), true
 	}
@@ -60,13 +64,13 @@ func is[E error](err error) bool {
 
 func apiReason(kind infisical.Kind) string {
 	switch kind {
-	case infisical.KindTokenMissing, infisical.KindTokenRejected:
+	case infisical.KindTokenMissing, infisical.KindTokenRejected, infisical.KindIdentityRejected, infisical.KindAccessTokenRejected:
 		return stv1.ReasonTokenRejected
 	case infisical.KindTokenExpired:
 		return stv1.ReasonTokenExpired
-	case infisical.KindTokenNotFound:
+	case infisical.KindTokenNotFound, infisical.KindIdentityNotFound:
 		return stv1.ReasonTokenRevoked
-	case infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindValueHidden,
+	case infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindProjectNotFound, infisical.KindValueHidden,
 		infisical.KindValidation:
 		return stv1.ReasonPermissionDenied
 	case infisical.KindWrongPlace:

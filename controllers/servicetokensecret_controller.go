@@ -132,6 +132,7 @@ func (o *outcome) changed() bool {
 // tokenOutcome is what is known of the token in use.
 type tokenOutcome struct {
 	id        string
+	identity  bool // it is a machine identity, which neither is counted nor expires
 	expiresAt *metav1.Time
 	described bool // expiresAt is known
 }
@@ -177,7 +178,11 @@ func (r *reconciler) bring(ctx context.Context, s *subject, namespaces []string)
 		r.pool.Leave(owner) // a token that was taken away is not used any longer
 		return failedBy(err), nil
 	}
-	r.ledger.Watch(owner.String(), cred.Token.ID(), obj.Spec.Rotation.Threshold)
+	if obj.Spec.Auth.ServiceToken != nil {
+		r.ledger.Watch(owner.String(), cred.Token.ID(), obj.Spec.Rotation.Threshold)
+	} else {
+		r.ledger.Forget(owner.String())
+	}
 
 	read := r.read(obj, owner, cred)
 	token := describe(cred, read.token)
@@ -227,7 +232,7 @@ func (r *reconciler) withdraw(ctx context.Context, s *subject, namespaces []stri
 
 // describe is what is known of the token in use.
 func describe(cred source.Credential, known *source.Token) *tokenOutcome {
-	token := &tokenOutcome{id: cred.Token.ID()}
+	token := &tokenOutcome{id: cred.ID(), identity: !cred.Identity.IsZero()}
 	if known == nil {
 		return token
 	}

@@ -143,6 +143,10 @@ func (r *reconciler) setToken(obj *stv1.ServiceTokenSecret, token *tokenOutcome,
 	if token.described {
 		obj.Status.Token.ExpiresAt = token.expiresAt
 	}
+	if token.identity {
+		obj.Status.Usage = nil
+		return
+	}
 	r.setExpiry(obj, token, now)
 	r.setUsage(obj, token, now)
 }

@@ -22,7 +22,7 @@ func TestApplyRejectsWhatCanBeKnownToBeWrong(t *testing.T) {
 		says string
 	}{
 		"no auth method":                       {`{auth: null}`, "spec.auth"},
-		"an empty auth":                        {`{auth: {serviceToken: null}}`, "exactly one of the fields in [serviceToken] must be set"},
+		"an empty auth":                        {`{auth: {serviceToken: null}}`, "exactly one of the fields in [serviceToken universalAuth kubernetesAuth] must be set"},
 		"no name of the Secret":                {`{auth: {serviceToken: {secretRef: {name: ""}}}}`, "secretRef.name"},
 		"a relative path":                      {`{sources: [{environment: prod, path: shop}]}`, "path starts with /"},
 		"no environment":                       {`{sources: [{path: /}]}`, "environment"},
@@ -60,6 +60,10 @@ func TestApplyRejectsWhatCanBeKnownToBeWrong(t *testing.T) {
 		"a renaming that is none":              {`{sources: [{environment: prod, rename: [{regexp: {source: "(", target: b}}]}]}`, "rename[0].regexp.source"},
 		"a renaming of two kinds":              {`{sources: [{environment: prod, rename: [{prefix: a, suffix: b}]}]}`, "exactly one of the fields"},
 		"a key twice":                          {`{data: [{key: a}, {key: a, name: b}]}`, "spec.data[1]"},
+		"an identity without sources":          {`{auth: {universalAuth: {project: p, secretRef: {name: i}}}, data: [{key: a}]}`, "has no scopes"},
+		"an identity that decrypts":            {`{auth: {universalAuth: {project: p, secretRef: {name: i}}}, sources: [{environment: prod}], decryption: Client}`, "has no key"},
+		"an identity's own Secret":             {`{auth: {universalAuth: {project: p, secretRef: {name: i}}}, sources: [{environment: prod}], target: {name: i}}`, "client secret"},
+		"two ways to authenticate":             {`{auth: {serviceToken: {secretRef: {name: t}}, universalAuth: {project: p, secretRef: {name: i}}}}`, "exactly one of the fields"},
 		"an unknown rollout":                   {`{rollout: {mode: Always}}`, "rollout.mode"},
 		"an unknown case":                      {`{sources: [{environment: prod, rename: [{case: Title}]}]}`, "case"},
 		"an unknown way with keys":             {`{invalidKeys: Drop}`, "invalidKeys"},

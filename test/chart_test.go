@@ -141,6 +141,7 @@ var combinations = map[string][]string{
 	"restarts, roles of its own":     {`rollout.enabled=true`, `rbac.create=false`},
 	"webhooks":                       {`webhook.enabled=true`, `webhook.secretName="webhooks"`, `replicas=2`},
 	"webhooks by HTTPS":              {`webhook.enabled=true`, `webhook.secretName="webhooks"`, `webhook.certificateSecret="tls"`, `networkPolicy.enabled=true`, `metrics.enabled=false`},
+	"identities of ServiceAccounts":  {`kubernetesAuth.enabled=true`},
 	"ConfigMaps as targets":          {`configMapTargets.enabled=true`},
 	"many namespaces from one":       {`clusterSecrets.enabled=true`, `clusterSecrets.forbiddenNamespaces=["kube-*","infra"]`},
 	"a selector":                     {`objectSelector="team in (a,b),!test"`, `fullnameOverride="team-a"`},
@@ -191,6 +192,9 @@ func TestChartGrantsNoMoreThanItsValuesNeed(t *testing.T) {
 			if !strings.Contains(set, "configMapTargets.enabled=true") {
 				g.Expect(all).NotTo(ContainElement(And(HaveField("Scope", ""), HaveField("Resource", "configmaps"),
 					HaveField("Verb", BeElementOf("create", "update", "patch", "delete")))), "other people's ConfigMaps")
+			}
+			if !strings.Contains(set, "kubernetesAuth.enabled=true") {
+				g.Expect(all).NotTo(ContainElement(HaveField("Resource", "serviceaccounts/token")))
 			}
 			if !strings.Contains(set, "clusterSecrets.enabled=true") {
 				g.Expect(all).NotTo(ContainElement(HaveField("Resource", BeElementOf("namespaces", "clusterservicetokensecrets"))))
@@ -268,6 +272,7 @@ func TestChartAddsTheOtherPermissionsOnlyWhereTheyAreAskedFor(t *testing.T) {
 		`configMapTargets.enabled=true`: {
 			{"", "", "configmaps", "", "create"}, {"", "", "configmaps", "", "update"}, {"", "", "configmaps", "", "patch"}, {"", "", "configmaps", "", "delete"},
 		},
+		`kubernetesAuth.enabled=true`: {{"", "", "serviceaccounts/token", "", "create"}},
 		`clusterSecrets.enabled=true`: {
 			{"", "servicetoken.io", "clusterservicetokensecrets", "", "get"}, {"", "servicetoken.io", "clusterservicetokensecrets", "", "list"},
 			{"", "servicetoken.io", "clusterservicetokensecrets", "", "watch"}, {"", "servicetoken.io", "clusterservicetokensecrets/status", "", "update"},

@@ -49,6 +49,7 @@ type ClusterServiceTokenSecretList struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.targets) || (has(self.target) && has(self.target.name))",message="set target.name, or targets"
 // +kubebuilder:validation:XValidation:rule="!has(self.auth.serviceToken) || ((!has(self.target) || !has(self.target.name) || self.target.name != self.auth.serviceToken.secretRef.name) && (!has(self.targets) || self.targets.all(t, t.name != self.auth.serviceToken.secretRef.name)))",message="no target may have the name of the Secret that holds the token"
+// +kubebuilder:validation:XValidation:rule="!has(self.auth.universalAuth) || ((!has(self.target) || !has(self.target.name) || self.target.name != self.auth.universalAuth.secretRef.name) && (!has(self.targets) || self.targets.all(t, t.name != self.auth.universalAuth.secretRef.name)))",message="no target may have the name of the Secret that holds the client secret"
 // +kubebuilder:validation:XValidation:rule="!(has(self.target) && has(self.target.creationPolicy) && self.target.creationPolicy == 'Merge' && has(self.target.deletionPolicy) && self.target.deletionPolicy == 'Delete') && (!has(self.targets) || self.targets.all(t, !(has(t.creationPolicy) && t.creationPolicy == 'Merge' && has(t.deletionPolicy) && t.deletionPolicy == 'Delete')))",message="what is merged cannot be found again in a namespace that is not selected any longer: creationPolicy Merge goes with deletionPolicy Retain"
 type ClusterServiceTokenSecretSpec struct {
 	// The namespace of everything that is read in the cluster: the Secret with the

@@ -19,6 +19,7 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || has(self.spec.targets) || (has(self.spec.target) && has(self.spec.target.kind) && self.spec.target.kind == 'ConfigMap') || self.spec.auth.serviceToken.secretRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)",message="the target Secret must not be the Secret that holds the token: set spec.target.name to another name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.universalAuth) || (!has(self.spec.targets) && (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) != self.spec.auth.universalAuth.secretRef.name) || (has(self.spec.targets) && self.spec.targets.all(t, t.name != self.spec.auth.universalAuth.secretRef.name))",message="no target may have the name of the Secret that holds the client secret"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || !has(self.spec.targets) || self.spec.targets.all(t, t.name != self.spec.auth.serviceToken.secretRef.name || (has(t.kind) && t.kind == 'ConfigMap'))",message="no target may be the Secret that holds the token"
 type ServiceTokenSecret struct {
 	metav1.TypeMeta `json:",inline"`
@@ -47,6 +48,8 @@ type ServiceTokenSecretList struct {
 // ServiceTokenSecretSpec says what to read, and where to write it.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.target) && has(self.targets))",message="set target or targets, not both"
+// +kubebuilder:validation:XValidation:rule="has(self.auth.serviceToken) || has(self.sources) || (has(self.data) && self.data.all(d, has(d.environment)))",message="a machine identity has no scopes that would tell what to read: set sources, or environment in each of data"
+// +kubebuilder:validation:XValidation:rule="has(self.auth.serviceToken) || !has(self.decryption) || self.decryption != 'Client'",message="a machine identity has no key: decryption Client needs a service token"
 type ServiceTokenSecretSpec struct {
 	// How to authenticate at Infisical: exactly one method.
 	// +required
@@ -153,11 +156,88 @@ type ServiceTokenSecretSpec struct {
 }
 
 // Auth is one way to authenticate.
-// +kubebuilder:validation:ExactlyOneOf=serviceToken
+// +kubebuilder:validation:ExactlyOneOf=serviceToken;universalAuth;kubernetesAuth
 type Auth struct {
 	// An Infisical service token in a Secret of the same namespace.
 	// +optional
 	ServiceToken *ServiceTokenAuth `json:"serviceToken,omitempty"`
+
+	// A machine identity with a client id and a client secret.
+	// +optional
+	UniversalAuth *UniversalAuth `json:"universalAuth,omitempty"`
+
+	// A machine identity that trusts ServiceAccounts of this cluster. The operator
+	// needs a role for it of its own.
+	// +optional
+	KubernetesAuth *KubernetesAuth `json:"kubernetesAuth,omitempty"`
+}
+
+// UniversalAuth is a machine identity with a client id and a client secret.
+type UniversalAuth struct {
+	// Id or slug of the project to read.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Project string `json:"project"`
+
+	// The Secret in the object's own namespace (of a ClusterServiceTokenSecret, in
+	// spec.namespace) that holds both.
+	// +required
+	SecretRef ClientSecretRef `json:"secretRef"`
+}
+
+// ClientSecretRef names the keys of a Secret that hold a client id and a client
+// secret.
+type ClientSecretRef struct {
+	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Key of the client id.
+	// +optional
+	// +kubebuilder:default=clientId
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	ClientIDKey string `json:"clientIdKey,omitempty"`
+
+	// Key of the client secret.
+	// +optional
+	// +kubebuilder:default=clientSecret
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	ClientSecretKey string `json:"clientSecretKey,omitempty"`
+}
+
+// KubernetesAuth is a machine identity that trusts ServiceAccounts of this
+// cluster.
+type KubernetesAuth struct {
+	// Id or slug of the project to read.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Project string `json:"project"`
+
+	// Id of the identity at Infisical.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	IdentityID string `json:"identityId"`
+
+	// The ServiceAccount in the object's own namespace (of a
+	// ClusterServiceTokenSecret, in spec.namespace) to log in as.
+	// +required
+	ServiceAccountRef ServiceAccountRef `json:"serviceAccountRef"`
+}
+
+// ServiceAccountRef names a ServiceAccount.
+type ServiceAccountRef struct {
+	// Name of the ServiceAccount.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
 }
 
 // ServiceTokenAuth names the Secret that holds a service token.
@@ -279,11 +359,12 @@ type ServiceTokenSecretStatus struct {
 	// +optional
 	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
 
-	// The token in use.
+	// The token in use, or the identity.
 	// +optional
 	Token *TokenStatus `json:"token,omitempty"`
 
-	// How often the token was used, by all objects together.
+	// How often the token was used, by all objects together. Absent for a machine
+	// identity, whose access tokens are new each day.
 	// +optional
 	Usage *UsageStatus `json:"usage,omitempty"`
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,8 +46,9 @@ func (l *Leader) label(ctx context.Context, value string) error {
 		return err
 	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: l.Pod.Namespace, Name: l.Pod.Name}}
-	if err := l.Client.Patch(ctx, pod, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("label the pod %s, which leads deliveries to it: %w", l.Pod.Name, err)
+	err = l.Client.Patch(ctx, pod, client.RawPatch(types.MergePatchType, patch))
+	if err == nil || apierrors.IsNotFound(err) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("label the pod %s, which leads deliveries to it: %w", l.Pod.Name, err)
 }
