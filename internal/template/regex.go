@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/service-token-operator/service-token-operator/internal/expression"
 )
 
 // expressions are sprig's functions about regular expressions, but that what is none is an error.
@@ -84,14 +86,14 @@ func (r *run) search(expr, text string) (*syntax.Regexp, error) {
 	if len(expr) > maxPattern {
 		return nil, because("a regular expression is longer than " + strconv.Itoa(maxPattern) + " bytes")
 	}
-	if err := r.charge(2 * parseCost(expr)); err != nil { // now, and when it is compiled
+	if err := r.charge(2 * expression.ParseCost(expr)); err != nil { // now, and when it is compiled
 		return nil, err
 	}
 	parsed, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
 		return nil, because("that is no regular expression")
 	}
-	return parsed, r.chargeFor(float64(programSize(parsed)) * (16 + float64(len(text))/bytesPerStep))
+	return parsed, r.chargeFor(float64(expression.Size(parsed)) * (16 + float64(len(text))/bytesPerStep))
 }
 
 // matches counts the matches, and charges for finding all of them twice: for the count, and then by the function.

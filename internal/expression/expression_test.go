@@ -1,4 +1,4 @@
-package template
+package expression
 
 import (
 	"regexp/syntax"
@@ -16,7 +16,7 @@ func TestSizeIsAboutThatOfTheProgram(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		size := programSize(parsed)
+		size := Size(parsed)
 		program, err := syntax.Compile(parsed.Simplify())
 		if err != nil {
 			t.Fatal(err)
@@ -32,7 +32,7 @@ func TestTablesOfCharactersHaveASize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size := programSize(parsed); size < 500 {
+	if size := Size(parsed); size < 500 {
 		t.Errorf("got %d", size)
 	}
 }
@@ -43,12 +43,12 @@ func TestParsingTakesNoLongerThanItsCost(t *testing.T) {
 	} {
 		began := time.Now()
 		_, _ = syntax.Parse(expr, syntax.Perl)
-		took, cost := time.Since(began), time.Duration(parseCost(expr))*time.Microsecond
+		took, cost := time.Since(began), time.Duration(ParseCost(expr))*time.Microsecond
 		if took > 20*cost { // as many times slower as a busy machine may be
 			t.Errorf("%.20s… takes %s instead of %s", expr, took, cost)
 		}
 	}
-	if cost := parseCost("^(DB|CACHE)_[A-Z0-9_]{1,63}$"); cost > 10 {
+	if cost := ParseCost("^(DB|CACHE)_[A-Z0-9_]{1,63}$"); cost > 10 {
 		t.Errorf("got %d for an ordinary one", cost)
 	}
 }

@@ -1,4 +1,7 @@
-package template
+// Package expression knows what a regular expression costs before it is parsed and compiled, for those that run a tenant's. RE2 promises a
+// time that is linear in the expression and in the text, but the expression that counts is the one with all repetitions written out: seven
+// bytes can stand for a thousand instructions, and a nested repetition of 250 bytes for a hundred thousand. It compiles nothing itself.
+package expression
 
 import (
 	"regexp/syntax"
@@ -6,18 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// What a regular expression costs is known before it is compiled. RE2 promises a time that is linear in the expression and in the text,
-// but the expression that counts is the one with all repetitions written out: seven bytes can stand for a thousand instructions.
-// The package compose has the same for its patterns, as neither imports anything of ours.
-
 // What makes parsing slow, in microseconds on a machine of 2024.
 const (
 	perTable = 40    // \pL is a table of some hundred ranges, which are sorted and merged with those beside it
 	perFold  = 2_500 // for (?i), each character of a range is looked up, one by one: a hundred thousand in the longest
 )
 
-// parseCost is about how many microseconds syntax.Parse takes at most. Without classes of Unicode it is nothing worth counting.
-func parseCost(expr string) int {
+// ParseCost is about how many microseconds syntax.Parse takes at most. Without classes of Unicode it is nothing worth counting.
+func ParseCost(expr string) int {
 	cost := len(expr)/16 + perTable*(strings.Count(expr, `\p`)+strings.Count(expr, `\P`))
 	folds := strings.Contains(expr, "(?") && strings.Contains(expr, "i")
 	wide := strings.Contains(expr, `\x`) || strings.ContainsFunc(expr, func(r rune) bool { return r >= utf8.RuneSelf })
@@ -30,11 +29,11 @@ func parseCost(expr string) int {
 // rangesPerInstruction is how many ends of ranges a class may have to take as much memory as an instruction does besides.
 const rangesPerInstruction = 32
 
-// programSize is about how many instructions the expression has when it is compiled, and not less than half of it.
-func programSize(parsed *syntax.Regexp) int {
+// Size is about how many instructions the expression has when it is compiled, and not less than half of it.
+func Size(parsed *syntax.Regexp) int {
 	size := 0
 	for _, sub := range parsed.Sub {
-		size += programSize(sub)
+		size += Size(sub)
 	}
 	switch parsed.Op {
 	case syntax.OpLiteral:
