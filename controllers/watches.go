@@ -6,9 +6,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
-	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
@@ -202,8 +200,7 @@ func (r *reconciler) clusterWatches(caches cache.Cache) []watched {
 // labels, too.
 func (r *reconciler) selecting(ctx context.Context, namespace client.Object) []reconcile.Request {
 	var list stv1.ClusterServiceTokenSecretList
-	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that select a namespace", "namespace", namespace.GetName())
+	if !r.list(ctx, &list) {
 		return nil
 	}
 	var requests []reconcile.Request
@@ -245,7 +242,15 @@ func (r *reconciler) namers(kind string) handler.MapFunc {
 
 // find returns the ServiceTokenSecrets of a namespace that name something.
 func (r *reconciler) find(ctx context.Context, namespace, index, value string) []reconcile.Request {
-	return r.list(ctx, &stv1.ServiceTokenSecretList{}, client.InNamespace(namespace), client.MatchingFields{index: value})
+	var list stv1.ServiceTokenSecretList
+	if !r.list(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index: value}) {
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return requests
 }
 
 // findCluster returns the ClusterServiceTokenSecrets that name something.
@@ -253,21 +258,22 @@ func (r *reconciler) findCluster(ctx context.Context, index, value string) []rec
 	if r.fanout == nil {
 		return nil
 	}
-	return r.list(ctx, &stv1.ClusterServiceTokenSecretList{}, client.MatchingFields{index: value})
+	var list stv1.ClusterServiceTokenSecretList
+	if !r.list(ctx, &list, client.MatchingFields{index: value}) {
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].Name = list.Items[i].Name
+	}
+	return requests
 }
 
-func (r *reconciler) list(ctx context.Context, list client.ObjectList, options ...client.ListOption) []reconcile.Request {
-	options = append(options, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
-	var requests []reconcile.Request
-	err := r.client.List(ctx, list, options...)
-	if err == nil {
-		err = meta.EachListItem(list, func(item k8sruntime.Object) error {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(item.(client.Object))}) //nolint:forcetypeassert // all kinds are
-			return nil
-		})
-	}
+// list lists objects from the cache, for which there is no reason to fail.
+func (r *reconciler) list(ctx context.Context, list client.ObjectList, options ...client.ListOption) (ok bool) {
+	err := r.client.List(ctx, list, append(options, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that name something")
 	}
-	return requests
+	return err == nil
 }

@@ -48,7 +48,11 @@ func (r *reconciler) write(ctx context.Context, s *subject, namespaces []string,
 		for n, namespace := range namespaces {
 			p := &all[n*len(targets)+i]
 			*p = placed{namespace: namespace, target: referenceOf(s.ServiceTokenSecret, t), keys: len(shape.data), shape: err, err: err}
-			if err == nil {
+			switch {
+			case err != nil:
+			case len(all) == 1: // as for most, for whom a goroutine would be a waste
+				r.place(ctx, s, t, shape, revision, p)
+			default:
 				work.Go(func() error {
 					r.place(ctx, s, t, shape, revision, p)
 					return nil // it is in p

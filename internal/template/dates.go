@@ -3,9 +3,10 @@ package template
 import (
 	"reflect"
 	"strings"
-	"text/template"
 	"time"
 	_ "time/tzdata" // the zones, for machines that have none
+
+	"github.com/DataDog/datadog-agent/pkg/template/text"
 )
 
 // dates are sprig's functions about time that say in which zone. Its own take the present for a date that is none, and UTC

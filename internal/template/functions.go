@@ -3,8 +3,8 @@ package template
 import (
 	"reflect"
 	"sync"
-	"text/template"
 
+	"github.com/DataDog/datadog-agent/pkg/template/text"
 	"github.com/Masterminds/sprig/v3"
 )
 

@@ -2,8 +2,9 @@ package template
 
 import (
 	"strconv"
-	"text/template"
 	"text/template/parse"
+
+	"github.com/DataDog/datadog-agent/pkg/template/text"
 )
 
 // The functions that instrument puts into a template. No template can call them by name: the parser does not know them.

@@ -5,7 +5,8 @@ import (
 	"regexp/syntax"
 	"strconv"
 	"strings"
-	"text/template"
+
+	"github.com/DataDog/datadog-agent/pkg/template/text"
 
 	"github.com/service-token-operator/service-token-operator/internal/expression"
 )

@@ -5,7 +5,8 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
-	"text/template"
+
+	"github.com/DataDog/datadog-agent/pkg/template/text"
 )
 
 // texts are sprig's functions about texts whose failure would go unnoticed: they put the error's text, or nothing, into the Secret.
