@@ -105,7 +105,7 @@ func TestWhatIsNoPatternAndNoRenaming(t *testing.T) {
 		if r, err := Replace(expr, ""); (err == nil) != valid || (r != nil) != valid {
 			t.Errorf("%.30s: %v", expr, err)
 		}
-		if d := time.Since(began); d > 200*time.Millisecond {
+		if d := time.Since(began); d > slowness*200*time.Millisecond {
 			t.Errorf("%.30s takes %s", expr, d)
 		}
 	}
@@ -317,7 +317,7 @@ func TestRenamingsDoNotFillTheMemory(t *testing.T) {
 			t.Errorf("a key of %d bytes", len(key))
 		}
 	}
-	if used := after.TotalAlloc - before.TotalAlloc; used > 8<<20 {
+	if used := after.TotalAlloc - before.TotalAlloc; used > 16<<20 {
 		t.Errorf("allocated %d bytes", used)
 	}
 }
@@ -331,7 +331,7 @@ func TestNoPatternTakesLongForAName(t *testing.T) {
 		matches(name)
 		one := time.Since(began)
 		rename(name)
-		if d := time.Since(began); one > 200*time.Millisecond || d > time.Second {
+		if d := time.Since(began); one > slowness*200*time.Millisecond || d > slowness*time.Second {
 			t.Errorf("%s takes %s to match, %s to replace", expr, one, d-one)
 		} else {
 			t.Logf("%s takes %s to match, %s to replace", expr, one, d-one)

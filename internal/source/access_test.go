@@ -70,6 +70,7 @@ func TestAnIdentityOutlivesItsAccessTokens(t *testing.T) {
 		w.project.Put("prod", "/other", "KEY", "value")
 		w.values(cred, time.Second, app, map[string]string{"KEY": "value"})
 		w.values(cred, time.Second, other, map[string]string{"KEY": "value"})
+		w.rest()
 		w.notes()
 		const steps, step = 200, 100 * time.Millisecond
 		for range steps {

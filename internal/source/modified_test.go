@@ -96,8 +96,8 @@ func TestAFloodOfModificationsKeepsToTheRateLimit(t *testing.T) {
 	w.values(cred, time.Hour, app, map[string]string{"KEY": "value"})
 	w.rest()
 	for range 20 * limit { // each after the one before was read, as long as there is something to read with
-		w.pool.Modified(w.project.ID(), "prod", "/app")
 		before := w.backend.Count(sealedPath, "")
+		w.pool.Modified(w.project.ID(), "prod", "/app")
 		if before < limit-1 {
 			w.Eventually(func() int { return w.backend.Count(sealedPath, "") }).Should(BeNumerically(">", before))
 		}

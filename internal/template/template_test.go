@@ -27,7 +27,7 @@ func secrets() map[string][]byte {
 }
 
 func renderOne(data map[string][]byte, text string) (string, error) {
-	out, err := Render(data, []Template{{"t", text}}, Limits{})
+	out, err := Render(data, []Template{{"t", text}}, Limits{Timeout: slowness * DefaultTimeout})
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,6 @@
+//go:build race
+
+package template
+
+// slowness is how many times as long things may take as without the race detector.
+const slowness = 15
