@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -182,6 +183,10 @@ func TestARestartThatWasNotDoneIsDoneLater(t *testing.T) {
 	w.Eventually(w.events("shop")).Should(HaveKeyWithValue(stv1.ReasonRolloutFailed, 1))
 	w.Expect(w.data("shop-env")()).To(HaveKeyWithValue("A", "changed"))
 	w.Expect(w.reason("shop")()).To(Equal(stv1.ReasonSynced))
+	before := w.get("shop").ResourceVersion
+	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}}
+	w.Expect(w.client.Patch(w.ctx, token, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"look":"again"}}}`)))).To(Succeed())
+	w.Consistently(func() string { return w.get("shop").ResourceVersion }, "1s").Should(Equal(before), "what is still not done is no news")
 	w.stop()
 	allow()
 	w.start()

@@ -84,7 +84,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	out, retry := r.sync(ctx, s)
-	if out.reason == "" && !out.changed() { // nothing is known yet, so there is nothing to say
+	if out.reason == "" && !out.news() { // nothing is known yet, so there is nothing to say
 		return ctrl.Result{RequeueAfter: out.recheck}, retry
 	}
 	if r.refreshWanted(s.ServiceTokenSecret) {
@@ -126,7 +126,13 @@ func (o *outcome) sooner(d time.Duration) {
 
 // changed says whether anything was written, restarted or deleted.
 func (o *outcome) changed() bool {
-	return len(o.deleted)+len(o.restarts) > 0 || slices.ContainsFunc(o.placed, func(p placed) bool { return p.written.Changed })
+	return len(o.deleted) > 0 || slices.ContainsFunc(o.placed, func(p placed) bool { return p.written.Changed }) ||
+		slices.ContainsFunc(o.restarts, func(r restart) bool { return len(r.done) > 0 })
+}
+
+// news says whether there is something to tell even where Ready stays what it was.
+func (o *outcome) news() bool {
+	return o.changed() || slices.ContainsFunc(o.restarts, func(r restart) bool { return r.err != nil })
 }
 
 // tokenOutcome is what is known of the token in use.

@@ -195,6 +195,9 @@ func (r *reconciler) setUsage(obj *stv1.ServiceTokenSecret, token *tokenOutcome,
 // setDelay sets whether sources are read as often as the object asks for. What is not known yet, as at the start of a process,
 // stays as status says it.
 func (r *reconciler) setDelay(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) {
+	if out.reason == "" && out.token == nil {
+		return // nothing is known yet
+	}
 	if out.token == nil { // nothing is read
 		meta.RemoveStatusCondition(&obj.Status.Conditions, stv1.ConditionRefreshDelayed)
 		return
