@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // LeaderLabel with the value "true" is on the pod that reads sources, so that a Service can lead deliveries to it: the sender does not try
@@ -23,18 +26,30 @@ type Leader struct {
 	Leads  <-chan struct{} // closed when this replica is the one
 }
 
+// retryEvery is how often a label is tried again that the API server did not take.
+const retryEvery = 5 * time.Second
+
 // Start takes the label away, which a process before in the same pod may have left, and sets it when this one leads. One that leads no
-// longer ends.
+// longer ends. It never fails: without the label deliveries are late, and an operator that ends for it would be worse.
 func (l *Leader) Start(ctx context.Context) error {
-	if err := l.label(ctx, "false"); err != nil {
-		return err
-	}
+	l.keep(ctx, "false")
 	select {
 	case <-ctx.Done():
-		return nil
 	case <-l.Leads:
-		return l.label(ctx, "true")
+		l.keep(ctx, "true")
 	}
+	return nil
+}
+
+// keep sets the label, and tries until it is set or the process ends.
+func (l *Leader) keep(ctx context.Context, value string) {
+	_ = wait.PollUntilContextCancel(ctx, retryEvery, true, func(ctx context.Context) (bool, error) {
+		err := l.label(ctx, value)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "deliveries of webhooks may be led elsewhere")
+		}
+		return err == nil, nil
+	})
 }
 
 // NeedLeaderElection says that it runs on every replica.

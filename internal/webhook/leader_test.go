@@ -2,13 +2,16 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
 func TestThePodIsLabeledWhileItLeads(t *testing.T) {
@@ -35,6 +38,16 @@ func TestThePodIsLabeledWhileItLeads(t *testing.T) {
 	g.Eventually(label).Should(Equal("true"))
 	g.Eventually(ended).Should(Receive(BeNil()))
 
+	failing := interceptor.NewClient(c, interceptor.Funcs{Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+		return errors.New("no API server")
+	}})
+	ended = make(chan error, 1)
+	go func() { ended <- (&Leader{Client: failing, Pod: name, Leads: leads}).Start(ctx) }()
+	g.Consistently(ended, "300ms").ShouldNot(Receive(), "it tries on")
+	cancel()
+	g.Eventually(ended).Should(Receive(BeNil()), "the operator does not end for it")
+
+	ctx = t.Context()
 	c = fake.NewClientBuilder().Build()
 	g.Expect((&Leader{Client: c, Pod: name, Leads: leads}).Start(ctx)).To(Succeed(), "a process that is no pod of the cluster")
 }
