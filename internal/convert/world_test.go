@@ -17,7 +17,7 @@ import (
 // TestAPIServerTakesEveryOutput applies what is made of every input, with the rules of the CRD.
 func TestAPIServerTakesEveryOutput(t *testing.T) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("KUBEBUILDER_ASSETS does not say where etcd and kube-apiserver are: run make test")
+		t.Fatal("KUBEBUILDER_ASSETS does not say where etcd and kube-apiserver are: run make test")
 	}
 	env := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true}
 	cfg, err := env.Start()
