@@ -39,6 +39,11 @@ func failure(status int, name string, message any) *answer {
 	}{status, message, name})
 }
 
+// wentWrong is how the server words what it did not expect.
+func wentWrong() *answer {
+	return failure(http.StatusInternalServerError, "InternalServerError", "Something went wrong")
+}
+
 // noRoute is the web framework's own 404, query and all.
 func noRoute(r *http.Request) *answer {
 	return newAnswer(http.StatusNotFound, struct {

@@ -28,7 +28,7 @@ func (s *Server) authenticate(c *call) *answer {
 		return failed
 	}
 	if len(parts) < 3 {
-		return failure(http.StatusInternalServerError, "InternalServerError", "Something went wrong")
+		return wentWrong()
 	}
 	s.work(c)
 	if parts[2] != t.secret {
@@ -103,17 +103,26 @@ func (p *Project) noneOfItsOwn(by, name string, asked func(*Project) bool) *answ
 	return failure(http.StatusNotFound, "NotFound", "Project with "+by+" '"+name+"' not found")
 }
 
-// may checks a permission and the scopes: nil, or the refusal. Subjects are secrets and secret-imports.
+// may checks a permission and the scopes: nil, or the refusal. Actions are read, create, edit and delete; subjects are secrets and
+// secret-imports.
 func (t *token) may(action, subject, environment, path string) *answer {
 	if t.allowed(action, environment, path) {
 		return nil
 	}
+	return notAllowed(action, subject)
+}
+
+func notAllowed(action, subject string) *answer {
 	return failure(http.StatusForbidden, "PermissionDenied", "You are not allowed to "+action+" on "+subject)
 }
 
-// allowed matches as the server does, to whom a path without a leading slash is no path, even under the scope **.
+// allowed matches as the server does, to which all but reading is writing, and to whom a path without a leading slash is no path, even under the scope **.
 func (t *token) allowed(action, environment, path string) bool {
-	return slices.Contains(t.permissions, action) && strings.HasPrefix(path, "/") && (t.everywhere || t.scopes.Allow(environment, path))
+	permission := "write"
+	if action == "read" {
+		permission = action
+	}
+	return slices.Contains(t.permissions, permission) && strings.HasPrefix(path, "/") && (t.everywhere || t.scopes.Allow(environment, path))
 }
 
 // override is what the server-decrypted endpoints do for a token with one scope that is no glob: whatever it asked, it

@@ -1,7 +1,5 @@
 package devserver
 
-import "slices"
-
 // listBody is what all endpoints for secrets answer.
 type listBody struct {
 	Secrets []any          `json:"secrets"`
@@ -15,20 +13,20 @@ type importsBody struct {
 	Secrets     []any  `json:"secrets"`
 }
 
-// sealedBody is a secret of the encrypted endpoint; an imported one has no path and no tags. Bytes become base64.
+// sealedBody is a secret of the encrypted endpoints; one that is imported, or that a write answers, has no path and no tags.
 type sealedBody struct {
 	ID                    string     `json:"id"`
 	Version               int        `json:"version"`
 	Type                  string     `json:"type"`
-	KeyCiphertext         []byte     `json:"secretKeyCiphertext"`
-	KeyIV                 []byte     `json:"secretKeyIV"`
-	KeyTag                []byte     `json:"secretKeyTag"`
-	ValueCiphertext       []byte     `json:"secretValueCiphertext"`
-	ValueIV               []byte     `json:"secretValueIV"`
-	ValueTag              []byte     `json:"secretValueTag"`
-	CommentCiphertext     []byte     `json:"secretCommentCiphertext"`
-	CommentIV             []byte     `json:"secretCommentIV"`
-	CommentTag            []byte     `json:"secretCommentTag"`
+	KeyCiphertext         *string    `json:"secretKeyCiphertext"`
+	KeyIV                 *string    `json:"secretKeyIV"`
+	KeyTag                *string    `json:"secretKeyTag"`
+	ValueCiphertext       *string    `json:"secretValueCiphertext"`
+	ValueIV               *string    `json:"secretValueIV"`
+	ValueTag              *string    `json:"secretValueTag"`
+	CommentCiphertext     *string    `json:"secretCommentCiphertext"`
+	CommentIV             *string    `json:"secretCommentIV"`
+	CommentTag            *string    `json:"secretCommentTag"`
 	ReminderNote          *string    `json:"secretReminderNote"`
 	ReminderRepeatDays    *int       `json:"secretReminderRepeatDays"`
 	SkipMultilineEncoding bool       `json:"skipMultilineEncoding"`
@@ -46,8 +44,8 @@ type sealedBody struct {
 	Tags                  *[]tagBody `json:"tags,omitempty"`
 }
 
-// rawBody is a secret of the server-decrypted endpoints; an imported one has no times, no path and no tags, and in
-// version 3 no reminder.
+// rawBody is a secret of the server-decrypted endpoints. One that a write answers has no path and no tags; an imported one has no
+// times either, and in version 3 no reminder.
 type rawBody struct {
 	ID                    string     `json:"id"`
 	OldID                 string     `json:"_id"`
@@ -82,13 +80,32 @@ const hiddenValue = "<hidden-by-infisical>"
 func (p *Project) body(q question, s *secret, f *folder, fault Fault) any {
 	tags := append([]tagBody{}, s.tags...)
 	if q.sealed {
-		b := s.sealedBody(f.id, q.environment, fault)
-		b.Workspace, b.SecretPath, b.Tags = p.id, f.path, &tags
+		b := p.ownSealedBody(q, s, f, fault)
+		b.SecretPath, b.Tags = f.path, &tags
 		return b
 	}
+	b := p.ownRawBody(q, s, f)
+	b.SecretPath, b.Tags = f.path, &tags
+	return b
+}
+
+// writtenBody is a secret that was just written.
+func (p *Project) writtenBody(q question, s *secret, f *folder, fault Fault) any {
+	if q.sealed {
+		return p.ownSealedBody(q, s, f, fault)
+	}
+	return p.ownRawBody(q, s, f)
+}
+
+func (p *Project) ownSealedBody(q question, s *secret, f *folder, fault Fault) sealedBody {
+	b := s.sealedBody(f.id, q.environment, fault)
+	b.Workspace = p.id
+	return b
+}
+
+func (p *Project) ownRawBody(q question, s *secret, f *folder) rawBody {
 	b := p.rawBody(q, s, q.environment, f.path)
-	b.Workspace, b.SecretPath, b.Tags = p.id, f.path, &tags
-	b.CreatedAt, b.UpdatedAt = s.created, s.updated
+	b.Workspace, b.CreatedAt, b.UpdatedAt = p.id, s.created, s.updated
 	b.ReminderNote, b.ReminderRepeatDays = &null{}, &null{}
 	return b
 }
@@ -105,10 +122,10 @@ func (p *Project) importsBody(q question, entry importEntry, fault Fault) import
 			body.Secrets = append(body.Secrets, s.sealedBody(s.folder.id, s.environment, fault))
 			continue
 		}
-		if names[s.name] {
+		if names[s.shownName] {
 			continue
 		}
-		names[s.name] = true
+		names[s.shownName] = true
 		b := p.rawBody(q, s.secret, s.environment, s.folder.path)
 		if p.version != 3 {
 			b.Workspace, b.Environment = p.id, body.Environment
@@ -125,20 +142,20 @@ func (s *secret) sealedBody(folder, environment string, fault Fault) sealedBody 
 		SkipMultilineEncoding: s.skipMultiline, Algorithm: "aes-256-gcm", KeyEncoding: "utf8",
 		FolderID: folder, CreatedAt: s.created, UpdatedAt: s.updated, Environment: environment,
 	}
-	b.KeyCiphertext, b.KeyIV, b.KeyTag = s.sealedName.Parts()
-	b.ValueCiphertext, b.ValueIV, b.ValueTag = s.sealedValue.Parts()
-	b.CommentCiphertext, b.CommentIV, b.CommentTag = s.sealedComment.Parts()
+	value := s.sealedValue
 	if fault.spoils(s.name) {
-		b.ValueTag = slices.Clone(b.ValueTag)
-		b.ValueTag[0] ^= 1
+		value = value.spoiled()
 	}
+	b.KeyCiphertext, b.KeyIV, b.KeyTag = s.sealedName.ciphertext, s.sealedName.iv, s.sealedName.tag
+	b.ValueCiphertext, b.ValueIV, b.ValueTag = value.ciphertext, value.iv, value.tag
+	b.CommentCiphertext, b.CommentIV, b.CommentTag = s.sealedComment.ciphertext, s.sealedComment.iv, s.sealedComment.tag
 	return b
 }
 
 // rawBody expands and trims; the encrypted endpoint does neither.
 func (p *Project) rawBody(q question, s *secret, environment, path string) rawBody {
 	b := rawBody{
-		ID: s.id, OldID: s.id, Environment: environment, Version: s.version, Type: "shared", Key: s.name, Comment: s.comment,
+		ID: s.id, OldID: s.id, Environment: environment, Version: s.version, Type: "shared", Key: s.shownName, Comment: s.comment,
 		SkipMultilineEncoding: s.skipMultiline, Value: s.value,
 	}
 	if q.expand {

@@ -71,7 +71,7 @@ func (f Fault) answer(c *call) *answer {
 	case http.StatusUnauthorized:
 		return failure(f.Status, "UnauthorizedError", "Invalid service token")
 	case http.StatusForbidden:
-		return failure(f.Status, "PermissionDenied", "You are not allowed to read on secrets")
+		return notAllowed("read", "secrets")
 	case http.StatusNotFound:
 		return noRoute(c.request)
 	case http.StatusTooManyRequests:

@@ -15,7 +15,7 @@ type IdentitySpec struct {
 	ClientSecret string                `json:"clientSecret"` // random if empty
 	TTL          time.Duration         `json:"-"`            // of an access token, in whole seconds; 0 is a day; in JSON a text
 	MaxTTL       time.Duration         `json:"-"`            // to which one could be renewed; 0 is 30 days; in JSON a text
-	Scopes       servicetoken.Scopes   `json:"scopes"`       // what it may read; everything in the project if none is given
+	Scopes       servicetoken.Scopes   `json:"scopes"`       // what it may read and write; everything in the project if none is given
 	JWT          string                `json:"jwt"`          // the token of a ServiceAccount
 	Accepts      func(jwt string) bool `json:"-"`            // in place of a TokenReview
 }
@@ -42,7 +42,7 @@ type accessToken struct {
 	until    time.Time
 }
 
-// AddIdentity makes a machine identity that may read the project.
+// AddIdentity makes a machine identity that may read and write in the project.
 func (p *Project) AddIdentity(spec IdentitySpec) Identity {
 	defer p.lock()()
 	return p.addIdentity(spec)
@@ -79,7 +79,8 @@ func (p *Project) addIdentity(spec IdentitySpec) Identity {
 		panic(wrong("there is an identity with id %s or client id %s already", i.ID, i.ClientID))
 	}
 	i.rights = &token{
-		id: i.ID, project: p, scopes: slices.Clone(spec.Scopes), permissions: []string{"read"}, identity: true, everywhere: len(spec.Scopes) == 0,
+		id: i.ID, project: p, scopes: slices.Clone(spec.Scopes), permissions: []string{"read", "write"}, identity: true,
+		everywhere: len(spec.Scopes) == 0,
 	}
 	s.identities = append(s.identities, i)
 	return i.Identity

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// writeRate is how many logins or writes a minute a server lets through that limits requests at all.
+const writeRate = 200
+
 // limits counts requests per client address and route, in windows of a minute that start with their first request.
 type limits struct {
 	secrets, other int // a minute; 0 is no limit
@@ -30,8 +33,8 @@ func (l *limits) count(c *call, now time.Time) window {
 	switch {
 	case c.route.secrets:
 		limit = l.secrets
-	case c.route.login && limit != 0:
-		limit = loginRate
+	case c.route.method != http.MethodGet && limit != 0:
+		limit = writeRate
 	}
 	if limit == 0 {
 		return window{}

@@ -31,7 +31,7 @@ func (s *Server) listSealed(c *call) *answer {
 	}
 	if c.token.identity {
 		// The recordings do not tell how it is refused. It has no key of the project, so nobody asks.
-		return failure(http.StatusForbidden, "PermissionDenied", "You are not allowed to read on secrets")
+		return notAllowed("read", "secrets")
 	}
 	return p.list(q, c)
 }
@@ -67,8 +67,7 @@ func (s *Server) listDecrypted(c *call, param, noun string, q question) *answer 
 		return refused
 	}
 	if p.strict {
-		return failure(http.StatusNotFound, "NotFound", "Project bot not found for project with ID '"+p.id+
-			"'. Please ask an administrator to log-in to the Infisical Console.")
+		return p.withoutKey()
 	}
 	q.recursive, q.imports, q.tags = c.query["recursive"] == "true", c.query["include_imports"] == "true", c.query["tagSlugs"]
 	// The server's own expansion does nothing for versions 1 and 2.
@@ -85,7 +84,7 @@ func (p *Project) list(q question, c *call) *answer {
 		return refused
 	}
 	if c.fault.WrongTag {
-		return newAnswer(http.StatusOK, p.found(q, c))
+		return p.found(q, c)
 	}
 	if a := p.answers[q]; a != nil {
 		return a
@@ -93,33 +92,52 @@ func (p *Project) list(q question, c *call) *answer {
 	if p.answers == nil {
 		p.answers = map[question]*answer{}
 	}
-	a := newAnswer(http.StatusOK, p.found(q, c))
+	a := p.found(q, c)
 	p.answers[q] = a
 	return a
 }
 
-// found is the body of an answer. A folder or an environment that does not exist is no error.
-func (p *Project) found(q question, c *call) listBody {
+// withoutKey is what the server answers where it shall decrypt and does not hold the key.
+func (p *Project) withoutKey() *answer {
+	return failure(http.StatusNotFound, "NotFound", "Project bot not found for project with ID '"+p.id+
+		"'. Please ask an administrator to log-in to the Infisical Console.")
+}
+
+// found makes an answer. A folder or an environment that does not exist is no error.
+func (p *Project) found(q question, c *call) *answer {
 	folders := p.read(q, c.token)
 	if len(folders) == 0 {
-		return listBody{Secrets: []any{}, Imports: &[]importsBody{}}
+		return newAnswer(http.StatusOK, listBody{Secrets: []any{}, Imports: &[]importsBody{}})
 	}
-	body := listBody{Secrets: p.bodies(q, folders, c.fault)}
-	if !q.sealed {
-		body.Imports = &[]importsBody{} // these endpoints always have them
-	}
+	var entries []importEntry
 	if q.imports {
 		var wanted []*folderImport
 		for _, f := range folders {
 			wanted = append(wanted, f.imports...)
 		}
-		entries := []importsBody{}
-		for _, entry := range resolve(wanted, p.chosen(q), map[*folder]bool{}, 0) {
-			entries = append(entries, p.importsBody(q, entry, c.fault))
-		}
-		body.Imports = &entries
+		entries = resolve(wanted, p.chosen(q), map[*folder]bool{}, 0)
 	}
-	return body
+	if !q.sealed && unreadable(folders, entries) {
+		return wentWrong() // in Infisical's source, one secret that does not open fails them all
+	}
+	body := listBody{Secrets: p.bodies(q, folders, c.fault)}
+	if q.imports || !q.sealed { // the server-decrypted endpoints always have them
+		bodies := []importsBody{}
+		for _, entry := range entries {
+			bodies = append(bodies, p.importsBody(q, entry, c.fault))
+		}
+		body.Imports = &bodies
+	}
+	return newAnswer(http.StatusOK, body)
+}
+
+// unreadable says whether something is there that the server cannot open.
+func unreadable(folders []*folder, entries []importEntry) bool {
+	return slices.ContainsFunc(folders, func(f *folder) bool {
+		return slices.ContainsFunc(f.secrets, func(s *secret) bool { return s.unreadable })
+	}) || slices.ContainsFunc(entries, func(e importEntry) bool {
+		return slices.ContainsFunc(e.secrets, func(s importedSecret) bool { return s.unreadable })
+	})
 }
 
 // read returns the folders that a question is about.

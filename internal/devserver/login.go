@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// loginRate is how many logins a minute a server lets through that limits requests at all.
-const loginRate = 200
-
 // accessTokenType tells the JWTs of identities from those of people.
 const accessTokenType = "identityAccessToken"
 
@@ -34,10 +31,10 @@ type loginBody struct {
 	TokenType         string `json:"tokenType"`
 }
 
-// sent are the parameters of a request: its query, or what is text in the body of a login. A body that is no JSON is worded in
-// this server's own way.
+// sent are the parameters of a request: the query of a GET, or what is text in the body of all else. A body that is no JSON is
+// worded in this server's own way.
 func (c *call) sent() (url.Values, *answer) {
-	if !c.route.login {
+	if c.route.method == http.MethodGet {
 		return c.request.URL.Query(), nil
 	}
 	data, err := io.ReadAll(io.LimitReader(c.request.Body, 1<<20))
@@ -51,7 +48,9 @@ func (c *call) sent() (url.Values, *answer) {
 			values.Set(name, text)
 		}
 	}
-	c.caller = trim(values.Get("clientId") + values.Get("identityId"))
+	if c.route.login {
+		c.caller = trim(values.Get("clientId") + values.Get("identityId"))
+	}
 	return values, nil
 }
 

@@ -202,11 +202,11 @@ func TestFaultsOfBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range append(spoiled.Secrets, spoiled.Imports[0].Secrets...) {
-		name, err := p.cipher.Open(servicetoken.NewSealed(s.KeyCiphertext, s.KeyIV, s.KeyTag))
+		name, err := p.cipher.Open(encrypted{s.KeyCiphertext, s.KeyIV, s.KeyTag}.sealed())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = p.cipher.Open(servicetoken.NewSealed(s.ValueCiphertext, s.ValueIV, s.ValueTag))
+		_, err = p.cipher.Open(encrypted{s.ValueCiphertext, s.ValueIV, s.ValueTag}.sealed())
 		if wrong := errors.Is(err, servicetoken.ErrOpen); wrong != (string(name) == "A") {
 			t.Errorf("%s: %v", name, err)
 		}

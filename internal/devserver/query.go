@@ -3,16 +3,23 @@ package devserver
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 )
 
-// param is one parameter of a query, as the server's schema has it.
+// param is one parameter of a query or a body, as the server's schema has it.
 type param struct {
 	name     string
 	required bool
-	path     bool   // defaults to /, and loses one slash at its end
-	flag     string // exactly true or false; the default
+	path     bool     // defaults to /, and loses one slash at its end
+	options  []string // exactly one of these, if there are any
+	fallback string   // where it is not sent
+}
+
+// flag is exactly true or false.
+func flag(name, fallback string) param {
+	return param{name: name, options: []string{"true", "false"}, fallback: fallback}
 }
 
 // The two kinds of issue that such a schema can raise, with their fields in the order of the server's library.
@@ -24,7 +31,7 @@ type (
 		Path     []string `json:"path"`
 		Message  string   `json:"message"`
 	}
-	flagIssue struct {
+	optionIssue struct {
 		Received string   `json:"received"`
 		Code     string   `json:"code"`
 		Options  []string `json:"options"`
@@ -33,12 +40,12 @@ type (
 	}
 )
 
-// validate returns the values of a query with their defaults, or what is wrong with it, in the schema's order. A
+// validate returns the values of what was sent with their defaults, or what is wrong with it, in the schema's order. A
 // parameter that is neither sent nor defaulted is missing from the values.
-func validate(params []param, query url.Values) (values map[string]string, issues []any) {
+func validate(params []param, sent url.Values) (values map[string]string, issues []any) {
 	values = make(map[string]string, len(params))
 	for _, p := range params {
-		if issue := p.take(query[p.name], values); issue != nil {
+		if issue := p.take(sent[p.name], values); issue != nil {
 			issues = append(issues, issue)
 		}
 	}
@@ -53,12 +60,12 @@ func (p param) take(sent []string, values map[string]string) (issue any) {
 		return typeIssue{"invalid_type", "string", "undefined", []string{p.name}, "Required"}
 	case len(sent) == 0 && p.path:
 		values[p.name] = "/"
-	case len(sent) == 0 && p.flag != "":
-		values[p.name] = p.flag
+	case len(sent) == 0 && p.fallback != "":
+		values[p.name] = p.fallback
 	case len(sent) == 0:
-	case p.flag != "" && sent[0] != "true" && sent[0] != "false":
-		message := fmt.Sprintf("Invalid enum value. Expected 'true' | 'false', received '%s'", sent[0])
-		return flagIssue{sent[0], "invalid_enum_value", []string{"true", "false"}, []string{p.name}, message}
+	case p.options != nil && !slices.Contains(p.options, sent[0]):
+		message := fmt.Sprintf("Invalid enum value. Expected '%s', received '%s'", strings.Join(p.options, "' | '"), sent[0])
+		return optionIssue{sent[0], "invalid_enum_value", p.options, []string{p.name}, message}
 	case p.path:
 		values[p.name] = withoutSlash(trim(sent[0]))
 	default:

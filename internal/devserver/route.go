@@ -3,17 +3,22 @@ package devserver
 import (
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
-// route is one entry of the API. What later issues need (writes) are more entries.
+// maxSegment is how many characters a parameter in a path may have. The web framework takes a longer one for another route.
+const maxSegment = 100
+
+// route is one entry of the API. A GET has its parameters in the query, all others have them in a JSON body.
 type route struct {
 	method   string
-	template string  // segments that start with a colon are parameters
-	secrets  bool    // counts toward the limit for secrets, not the one for other reads
-	newer    bool    // only on servers that have v4
-	login    bool    // without Authorization, and with parameters in its body
-	params   []param // of the query, or of a login's body
+	template string // segments that start with a colon are parameters
+	secrets  bool   // counts toward the limit for secrets, not the one for other reads
+	newer    bool   // only on servers that have v4
+	login    bool   // without Authorization
+	params   []param
 	answer   func(*Server, *call) *answer
 }
 
@@ -37,25 +42,31 @@ var routes = []route{
 		method: http.MethodGet, template: "/api/v3/secrets", secrets: true, answer: (*Server).listSealed,
 		params: []param{
 			{name: "workspaceId", required: true}, {name: "environment", required: true}, {name: "secretPath", path: true},
-			{name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"},
+			flag("recursive", "false"), flag("include_imports", "false"),
 		},
 	},
 	{
 		method: http.MethodGet, template: "/api/v3/secrets/raw", secrets: true, answer: (*Server).listRaw,
 		params: []param{
 			{name: "workspaceId"}, {name: "workspaceSlug"}, {name: "environment"}, {name: "secretPath", path: true},
-			{name: "expandSecretReferences", flag: "false"},
-			{name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"}, {name: "tagSlugs"},
+			flag("expandSecretReferences", "false"),
+			flag("recursive", "false"), flag("include_imports", "false"), {name: "tagSlugs"},
 		},
 	},
 	{
 		method: http.MethodGet, template: "/api/v4/secrets", secrets: true, newer: true, answer: (*Server).listV4,
 		params: []param{
-			{name: "projectId"}, {name: "environment"}, {name: "secretPath", path: true}, {name: "viewSecretValue", flag: "true"},
-			{name: "expandSecretReferences", flag: "false"}, {name: "recursive", flag: "false"}, {name: "include_imports", flag: "false"},
+			{name: "projectId"}, {name: "environment"}, {name: "secretPath", path: true}, flag("viewSecretValue", "true"),
+			flag("expandSecretReferences", "false"), flag("recursive", "false"), flag("include_imports", "false"),
 			{name: "tagSlugs"},
 		},
 	},
+	{method: http.MethodPost, template: sealedWrite, params: sealedParams(true), answer: write{creating, true}.answer},
+	{method: http.MethodPatch, template: sealedWrite, params: sealedParams(false), answer: write{updating, true}.answer},
+	{method: http.MethodDelete, template: sealedWrite, params: writeParams, answer: write{deleting, true}.answer},
+	{method: http.MethodPost, template: rawWrite, params: rawParams, answer: write{creating, false}.answer},
+	{method: http.MethodPatch, template: rawWrite, params: rawParams, answer: write{updating, false}.answer},
+	{method: http.MethodDelete, template: rawWrite, params: writeParams, answer: write{deleting, false}.answer},
 }
 
 // call is one request on its way through the stages; each stage fills in what the next ones need.
@@ -84,23 +95,27 @@ func (s *Server) newCall(r *http.Request) *call {
 	return c
 }
 
+// match finds the parameters in the path. A slash in one of them is encoded.
 func (e *route) match(r *http.Request) (map[string]string, bool) {
 	if r.Method != e.method {
 		return nil, false
 	}
-	template, path := strings.Split(e.template, "/"), strings.Split(strings.TrimSuffix(r.URL.Path, "/"), "/")
+	template, path := strings.Split(e.template, "/"), strings.Split(strings.TrimSuffix(r.URL.EscapedPath(), "/"), "/")
 	if len(template) != len(path) {
 		return nil, false
 	}
 	var segment map[string]string
 	for i, t := range template {
-		if name, ok := strings.CutPrefix(t, ":"); ok {
+		text, err := url.PathUnescape(path[i])
+		name, ok := strings.CutPrefix(t, ":")
+		if err != nil || ok && utf8.RuneCountInString(text) > maxSegment || !ok && t != text {
+			return nil, false
+		}
+		if ok {
 			if segment == nil {
 				segment = map[string]string{}
 			}
-			segment[name] = path[i]
-		} else if t != path[i] {
-			return nil, false
+			segment[name] = text
 		}
 	}
 	return segment, true

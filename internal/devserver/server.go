@@ -48,7 +48,7 @@ func WithClock(c clock.Clock) Option { return func(s *Server) { s.clock = c } }
 func WithLatency(d time.Duration) Option { return func(s *Server) { s.latency = d } }
 
 // WithRateLimit limits requests per minute, client address and route; 0 is no limit. A self-hosted Infisical has 40 and
-// 60. SetRateLimit changes it.
+// 60. Logins and writes have 200, or no limit where other reads have none. SetRateLimit changes it.
 func WithRateLimit(secrets, other int) Option {
 	return func(s *Server) { s.limits.secrets, s.limits.other = secrets, other }
 }

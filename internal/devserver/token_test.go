@@ -73,7 +73,7 @@ func TestTokenOpensTheProjectKeyUnlessMadeWithoutOne(t *testing.T) {
 		}
 		p.Put("dev", "/", "A", "1")
 		f := p.findFolder("dev", "/")
-		if plain, err := key.Open(f.secrets[0].sealedValue); err != nil || string(plain) != "1" {
+		if plain, err := key.Open(f.secrets[0].sealedValue.sealed()); err != nil || string(plain) != "1" {
 			t.Errorf("%q %v", plain, err)
 		}
 	}
