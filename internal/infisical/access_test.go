@@ -131,7 +131,7 @@ func TestALoginStaysAPostWhereRedirectsWithinTheHostLead(t *testing.T) {
 			_, _ = io.WriteString(w, `{"accessToken":"abc","expiresIn":1}`)
 		})
 		_, err := s.UniversalAuth(t.Context(), "id", "word")
-		if followed && err != nil || !followed && !errors.Is(err, errNoPost) {
+		if followed && err != nil || !followed && !errors.Is(err, errToGet) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}

@@ -56,6 +56,8 @@ func classify(status int, body []byte) Kind {
 		// Not recorded; from Infisical's source. The first is a JWT that has expired or is damaged, by 401 or 403; the second comes from
 		// the same check as the expiry of an access token, by 400 or 401.
 		return KindAccessTokenRejected
+	case status == http.StatusBadRequest && strings.HasPrefix(message, "Secret already exist"):
+		return KindSecretExists
 	case status == http.StatusUnauthorized:
 		return unauthorized(c.Error, message)
 	case status == http.StatusForbidden:
@@ -104,6 +106,10 @@ func notFound(message string) Kind {
 		return KindFolderNotFound
 	case strings.HasPrefix(message, "Project with "):
 		return KindProjectNotFound
+	case strings.HasPrefix(message, "Secret not found"), strings.HasPrefix(message, "Secret with name "): // the second from Infisical's source
+		return KindSecretNotFound
+	case strings.HasPrefix(message, "Blind index for project "):
+		return KindNoBlindIndex
 	}
 	return KindNotFound
 }

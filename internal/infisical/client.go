@@ -1,7 +1,7 @@
 // Package infisical is the client of the Infisical API: the requests that a service token can make, the logins of machine identities
-// and what those may read, typed errors for every way in which the server refuses them, and the manners of a guest. It keeps to the rate limit that a server
-// announces, knocks at a failing host once per backoff step however many callers wait, and follows no redirect to
-// another host.
+// and what those may read and write, typed errors for every way in which the server refuses them, and the manners of a guest. It keeps
+// to the rate limit that a server announces, knocks at a failing host once per backoff step however many callers wait, and follows no
+// redirect to another host.
 //
 // It decrypts nothing, keeps no secret beyond the call that asked for it, never sends the fourth part of a token, and
 // never puts anything of a request's or an answer's body, a header or a token (but for its public id) into an error. What a server's

@@ -27,6 +27,9 @@ const (
 	KindFolderNotFound      Kind = "FolderNotFound"      // 404, no such folder in the environment
 	KindProjectNotFound     Kind = "ProjectNotFound"     // 404, no such project
 	KindNoServerKey         Kind = "NoServerKey"         // 404, the server holds no key and so cannot decrypt
+	KindSecretExists        Kind = "SecretExists"        // 400 to a create, the name is taken
+	KindSecretNotFound      Kind = "SecretNotFound"      // 404 to an update or a delete, no secret of the name
+	KindNoBlindIndex        Kind = "NoBlindIndex"        // 404 to an encrypted write, the project is of version 3
 	KindNotFound            Kind = "NotFound"            // any other 404
 	KindUnexpected          Kind = "Unexpected"          // any other status that is no success
 	KindServer              Kind = "Server"              // 5xx
@@ -38,6 +41,8 @@ const (
 	KindBadAnswer      Kind = "BadAnswer"      // 200, but not of the documented shape, or too large
 	KindWrongPlace     Kind = "WrongPlace"     // 200 with secrets of another environment or path than asked
 	KindValueHidden    Kind = "ValueHidden"    // 200 with placeholders for values that the token may not see
+	KindApprovalNeeded Kind = "ApprovalNeeded" // 200 to a write that a policy of the project keeps for somebody to approve
+	KindUnsendable     Kind = "Unsendable"     // not asked: a name or a value that no request can carry
 	KindRedirect       Kind = "Redirect"       // to another host, to http, or too many
 	KindHostNotAllowed Kind = "HostNotAllowed" // by the operator's settings, or an address that is always refused
 	KindBadCABundle    Kind = "BadCABundle"    // no certificate in it
@@ -63,6 +68,9 @@ var words = map[Kind]string{ //nolint:gosec // texts about credentials, none of 
 	KindFolderNotFound:      "the folder does not exist in the environment",
 	KindProjectNotFound:     "the server knows no such project",
 	KindNoServerKey:         "the server holds no key of the project, so it cannot decrypt; a token with a key can",
+	KindSecretExists:        "the folder has a secret of this name already",
+	KindSecretNotFound:      "the folder has no secret of this name",
+	KindNoBlindIndex:        "the project is of version 3, whose secrets the server encrypts; it takes none that were encrypted before",
 	KindNotFound:            "the server did not find it",
 	KindUnexpected:          "the server gave an answer that it is not known to give",
 	KindServer:              "the server failed",
@@ -70,6 +78,8 @@ var words = map[Kind]string{ //nolint:gosec // texts about credentials, none of 
 	KindBadAnswer:           "the answer is not what the server is known to give",
 	KindWrongPlace:          "the server answered with secrets of another environment or path than asked for; nothing of the answer was used",
 	KindValueHidden:         "the server hides values from this token",
+	KindApprovalNeeded:      "a policy of the project wants the change approved first; nothing was written",
+	KindUnsendable:          "no request can carry it, and none was made",
 	KindRedirect:            "the server redirected, and the redirect was not followed",
 	KindHostNotAllowed:      "the host is not allowed",
 	KindBadCABundle:         "the CA bundle cannot be used",

@@ -24,6 +24,7 @@ var (
 	errUntrusted   = errors.New("the server's certificate is not trusted; if a private CA issued it, put the CA's certificate into the object that tls.caBundleRef names")
 	errCertName    = errors.New("the server's certificate is for another host name; hostURL must use a name that is in the certificate")
 	errCertInvalid = errors.New("the server's certificate, or one in its chain, has expired, is not valid yet, or may not be used for this")
+	errSevered     = errors.New("a kept connection was closed before the answer; the server may or may not have done it")
 	errOther       = errors.New("the request failed on the way")
 )
 
@@ -34,6 +35,9 @@ func failureOf(err error) (Kind, verdict, error) {
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return KindNetwork, untrusted, certificateCause(err)
+	}
+	if errors.Is(err, errSevered) {
+		return KindNetwork, severed, errSevered
 	}
 	cause := networkCause(err)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {

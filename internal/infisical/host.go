@@ -60,6 +60,7 @@ const (
 	answered                 // by an answer below 500: the host works
 	failed                   // by the network or a 5xx
 	untrusted                // by the certificate, which other CA bundles may well accept
+	severed                  // by the end of a kept connection, as they all end one day
 )
 
 // outcome is what came of a request.
@@ -181,7 +182,7 @@ func (h *host) judge(p *pass, o *outcome, now time.Time) {
 	hostCounts, lasting := h.gate.returned(p)
 	trustCounts, _ := p.trust.returned(p)
 	switch o.verdict {
-	case unsent, abandoned: // nothing to learn
+	case unsent, abandoned, severed: // nothing to learn
 	case answered:
 		h.gate.open()
 		p.trust.open()

@@ -16,7 +16,11 @@ import (
 func TestNoErrorTellsASecret(t *testing.T) {
 	const word = "TOPSECRET"
 	const clientSecret, jwt = "client-secret-word", "jwt-word"
-	forbidden := []string{word, "de1b61d85259529cdfcedc541c2529ab", testKey, "Bearer", anyQuery.ProjectID, clientSecret, jwt, "access-word"}
+	at := Entry{ProjectID: anyQuery.ProjectID, Environment: "dev", Path: "/path-word", Name: "NAME-WORD"}
+	forbidden := []string{word, "de1b61d85259529cdfcedc541c2529ab", testKey, "Bearer", anyQuery.ProjectID, clientSecret, jwt, "access-word", at.Path, at.Name}
+	for _, text := range writtenFields(t).wire() {
+		forbidden = append(forbidden, text)
+	}
 
 	answers := map[string]func(net.Conn){}
 	add := func(status int, body string, headers ...string) {
@@ -37,6 +41,7 @@ func TestNoErrorTellsASecret(t *testing.T) {
 		}
 	}
 	for _, body := range []string{
+		`{"secret":"` + word + `"}`, `{"secret":null,"message":"` + word + `"}`, `{"approval":{"slug":"` + word + `"}}`,
 		`{"secrets":"` + word + `"}`, `{"secrets":[{"secretKey":"` + word + `"}]}`, `{"secrets":[{"secretKey":{"` + word + `":1}}]}`,
 		`{"secrets":[{"environment":"` + word + `","secretKey":"a","secretValue":"` + word + `","secretKeyCiphertext":"","secretValueCiphertext":""}]}`,
 		`{"secrets":[{"secretKey":"` + word + `","secretValue":"` + word + `","secretValueHidden":true}]}`,
@@ -84,6 +89,9 @@ func TestNoErrorTellsASecret(t *testing.T) {
 				return err
 			},
 			"imports": func(s *Server) error { return s.SecretImports(t.Context(), testToken(t), anyQuery) },
+		}
+		for route := range writes(t, nil, at) {
+			calls[route] = func(s *Server) error { return writes(t, s, at)[route]() }
 		}
 		for call, do := range calls {
 			s := mustServer(t, NewClient(Options{AllowHTTP: true, MaxBody: 1000}), url, nil)

@@ -61,13 +61,17 @@ type PlainSecret struct {
 // EncryptedSecrets reads a folder as it is stored, with its imports. An empty answer is not to be trusted: missing
 // folders, missing environments and every project of version 3 give one. etag is that of the answer before, or empty.
 func (s *Server) EncryptedSecrets(ctx context.Context, token servicetoken.Token, q Query, etag string) (Answer[SealedSecret], error) {
-	r, err := s.get(ctx, token, request{
-		route: routeEncrypted, path: "/api/v3/secrets", query: q.values("workspaceId"), etag: cleanETag(etag),
-	})
+	r, err := s.encrypted(ctx, token, q, etag)
 	if err != nil {
 		return Answer[SealedSecret]{}, err
 	}
 	return decodeAnswer(routeEncrypted, r, q, sealedWire.secret)
+}
+
+func (s *Server) encrypted(ctx context.Context, token servicetoken.Token, q Query, etag string) (reply, error) {
+	return s.get(ctx, token, request{
+		route: routeEncrypted, path: "/api/v3/secrets", query: q.values("workspaceId"), etag: cleanETag(etag),
+	})
 }
 
 // PlainSecrets reads a folder decrypted by the server, with its imports and with references as they were written. It

@@ -26,7 +26,7 @@ var (
 	errElsewhere = errors.New("it leads to another host, or from https to http")
 	errManyHops  = errors.New("it is the fourth in a row")
 	errNoTarget  = errors.New("it has no usable target")
-	errNoPost    = errors.New("it asks for a GET where only a POST makes sense")
+	errToGet     = errors.New("it asks for a GET, which would not do what was asked for")
 	errUnasked   = errors.New("it says that nothing has changed, without having been asked")
 )
 
@@ -48,22 +48,23 @@ func (s *Server) Host() string { return s.at.hostPort() }
 // requests of more than one route wait.
 func (s *Server) PacedUntil() time.Time { return s.host.pacedUntil() }
 
-// request is a GET that reads, or the POST of a login; nothing here writes.
+// request is a GET that reads, the POST of a login, or a POST, PATCH or DELETE that writes one secret.
 type request struct {
 	auth  Authorization // nil for a login
-	route string        // template, for pacing and errors
+	route string        // the method and a template of the path, for pacing and errors
 	path  string        // escaped, below the server's prefix
 	query url.Values
 	etag  string
-	body  []byte // of a login, JSON with a secret in it; nil for a GET
+	body  []byte // JSON, of a login or a write with a secret in it; nil for a GET
 }
 
 func (r *request) method() string {
-	if r.body != nil {
-		return http.MethodPost
-	}
-	return http.MethodGet
+	method, _, _ := strings.Cut(r.route, " ")
+	return method
 }
+
+// once says whether doing it twice is not as good as doing it once: true of a create, which would meet its own work.
+func (r *request) once() bool { return r.auth != nil && r.method() == http.MethodPost }
 
 // reply is a 200, or a 304 to a request with an ETag.
 type reply struct {
@@ -135,12 +136,15 @@ func (s *Server) exchange(ctx context.Context, r request, o *outcome) (reply, er
 }
 
 // send makes one request. A kept connection can turn out to have been closed by the server; the request is repeated then,
-// until it fails on a new connection. net/http would do the same, without saying so and thus uncounted.
+// until it fails on a new connection. net/http would do the same for a GET, without saying so and thus uncounted. Logins, updates and
+// deletes can be done twice. A create cannot: it is repeated only if not all of it was written, so that the server cannot have done it.
+// Otherwise nobody knows, and the caller is to read anew.
 func (s *Server) send(ctx context.Context, r *request, target string, o *outcome) (*http.Response, error) {
 	for {
-		var reused, answering atomic.Bool
+		var reused, written, answering atomic.Bool
 		traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			GotConn:              func(c httptrace.GotConnInfo) { reused.Store(c.Reused) },
+			WroteRequest:         func(w httptrace.WroteRequestInfo) { written.Store(w.Err == nil) },
 			GotFirstResponseByte: func() { answering.Store(true) },
 		})
 		q, err := http.NewRequestWithContext(traced, r.method(), target, unrepeatable{bytes.NewReader(r.body)})
@@ -174,6 +178,9 @@ func (s *Server) send(ctx context.Context, r *request, target string, o *outcome
 		}
 		if !reused.Load() || answering.Load() || ctx.Err() != nil {
 			return nil, err
+		}
+		if r.once() && written.Load() {
+			return nil, errSevered
 		}
 	}
 }
@@ -268,11 +275,12 @@ func isRedirect(status int) bool {
 	return false
 }
 
-// follow returns where a redirect leads, if Authorization and the secret in a login's body may go there: to the same scheme, host
-// and port, or from http to https on their standard ports. A login stays the POST that it is.
+// follow returns where a redirect leads, if Authorization and the secret in a body may go there: to the same scheme, host and port, or
+// from http to https on their standard ports. What has a body stays the POST, PATCH or DELETE that it is: a redirect tells that nothing was
+// done yet. To make a GET of what meets a 301 or 302 is an old custom for a POST only (RFC 9110, 15.4.2), and would do nothing here.
 func (s *Server) follow(from address, r *request, answer *http.Response, hop int) (address, string, error) {
 	if r.body != nil && answer.StatusCode == http.StatusSeeOther {
-		return address{}, "", errNoPost // RFC 9110, 15.4.4: to be followed with a GET, which logs nobody in
+		return address{}, "", errToGet // RFC 9110, 15.4.4
 	}
 	location, err := answer.Location()
 	if err != nil || location.User != nil {

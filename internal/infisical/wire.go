@@ -80,6 +80,19 @@ func (w sealedWire) secret() (SealedSecret, error) {
 	}, nil
 }
 
+// commentedWire is for the few who need comments: the others need not decode them.
+type commentedWire struct {
+	sealedWire
+	CommentCiphertext encoded `json:"secretCommentCiphertext"` // this and the next two can be null
+	CommentIV         encoded `json:"secretCommentIV"`
+	CommentTag        encoded `json:"secretCommentTag"`
+}
+
+func (w commentedWire) secret() (CommentedSecret, error) {
+	s, err := w.sealedWire.secret()
+	return CommentedSecret{SealedSecret: s, Comment: sealed(w.CommentCiphertext, w.CommentIV, w.CommentTag)}, err
+}
+
 type plainWire struct {
 	labels
 	Key    string  `json:"secretKey"`
