@@ -41,14 +41,17 @@ func claim(live *corev1.Secret, d Desired) (ours bool, err error) {
 	if live.Annotations[AdoptAnnotation] == "true" {
 		return false, nil
 	}
-	const adopt = `, or set the annotation ` + AdoptAnnotation + `: "true" on it to have it taken over`
+	const (
+		adopt = `set the annotation ` + AdoptAnnotation + `: "true" on it to have it taken over`
+		after = ": choose another name, or, when that does not write it any longer, " + adopt
+	)
 	if ref := metav1.GetControllerOf(live); ref != nil {
-		return false, conflict(d, "it belongs to %s %s: choose another name"+adopt, ref.Kind, ref.Name)
+		return false, conflict(d, "it belongs to %s %s"+after, ref.Kind, ref.Name)
 	}
 	if owner := live.Annotations[OwnerAnnotation]; owner != "" {
-		return false, conflict(d, "it belongs to %s: choose another name"+adopt, marked(owner))
+		return false, conflict(d, "it belongs to %s"+after, marked(owner))
 	}
-	return false, conflict(d, "it exists and was not made by this operator: choose another name"+adopt)
+	return false, conflict(d, "it exists and was not made by this operator: choose another name, or "+adopt)
 }
 
 // belongsTo says whether the Secret is the object's: controlled by it, or by its annotation where nothing else controls it.
