@@ -61,7 +61,7 @@ manifests: bin/controller-gen ## Generate the CRD and the operator's roles, for 
 	bin/controller-gen rbac:roleName=rollout-role paths=./internal/rollout/... output:rbac:artifacts:config=config/rollout
 	cp config/crd/bases/*.yaml $(CHART)/files/crds/
 	cp config/rbac/role.yaml $(CHART)/files/
-	for part in rollout configmap-targets cluster-secrets kubernetes-auth; do cp "config/$$part/role.yaml" "$(CHART)/files/$$part-role.yaml"; done
+	for part in rollout configmap-targets cluster-secrets kubernetes-auth push; do cp "config/$$part/role.yaml" "$(CHART)/files/$$part-role.yaml"; done
 
 .PHONY: docs
 docs: bin/crd-ref-docs ## Generate docs/api.md from the API types, and docs/metrics.md from the families in controllers/.
@@ -113,7 +113,7 @@ verify: generate manifests docs bin/kustomize ## Check that generated files are 
 		exit 1; \
 	fi
 	@for module in . hack/tools hack/tools/golangci-lint hack/tools/helm hack/tools/ko hack/tools/prometheus; do (set -x; go -C "$$module" mod tidy -diff) || exit; done
-	@for dir in crd default two-releases samples network-policy prometheus rollout configmap-targets cluster-secrets kubernetes-auth; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
+	@for dir in crd default two-releases samples network-policy prometheus rollout configmap-targets cluster-secrets kubernetes-auth push; do (set -x; bin/kustomize build "config/$$dir" >/dev/null) || exit; done
 
 .PHONY: controlplane
 controlplane: ## Put etcd, kube-apiserver and kubectl into bin/k8s.

@@ -60,6 +60,7 @@ type options struct {
 	objectSelector  string
 	clusterSecrets  bool
 	forbidden       []string
+	push            bool
 	webhookAddress  string
 	webhookSecrets  string
 	webhookCertDir  string
@@ -90,6 +91,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.objectSelector, "object-selector", "", "Labels of the objects to work on, such as team=a or 'team notin (a,b)'; the others are left to other releases. Empty means all.")
 	fs.BoolVar(&o.clusterSecrets, "cluster-secrets", false, "Work on ClusterServiceTokenSecrets too, which write to the namespaces that they select.")
 	fs.StringSliceVar(&o.forbidden, "forbidden-namespaces", []string{"kube-system", "kube-public", "kube-node-lease"}, "Namespaces that ClusterServiceTokenSecrets may neither write to nor read a token from, by name or glob, separated by commas.")
+	fs.BoolVar(&o.push, "push", false, "Work on ServiceTokenPushes too, which send keys of Secrets to Infisical.")
 	fs.StringVar(&o.webhookAddress, "webhook-bind-address", "0", "Address for deliveries of Infisical's webhooks, which make what was modified be read at once; 0 turns it off.")
 	fs.StringVar(&o.webhookSecrets, "webhook-secrets-dir", "", "Directory with the secrets of these webhooks, one in each file.")
 	fs.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "Directory with tls.crt and tls.key for deliveries; without it they come by plain HTTP, for an ingress that has the certificate.")
@@ -101,7 +103,7 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off.")
 	fs.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics over HTTPS, to clients that the API server authenticates and authorizes for GET /metrics.")
 	fs.StringVar(&o.metricsCertDir, "metrics-cert-dir", "", "Directory with tls.crt and tls.key for metrics; a self-signed certificate is made when empty.")
-	fs.BoolVar(&o.metricsPerObj, "metrics-per-object", false, "Serve metrics of single objects, besides those that count them: two series for each ServiceTokenSecret.")
+	fs.BoolVar(&o.metricsPerObj, "metrics-per-object", false, "Serve metrics of single objects, besides those that count them: two series for each.")
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
 	fs.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "Address of Go's profiles under /debug/pprof/, without authentication: use a loopback address, and only to look for something. 0 turns them off.")
 	fs.StringVar(&o.logLevel, "log-level", "info", "Least level that is logged: debug, info, warn or error.")
@@ -202,7 +204,7 @@ func run(ctx context.Context, args []string) error {
 	klog.SetLogger(logger)
 	logStandard(logger)
 	logger.Info("starting", "version", version, "commit", commit, "infisicalURL", o.infisicalURL, "watchNamespaces", strings.Join(o.watchNamespaces, ","),
-		"objectSelector", o.selector.String(), "clusterSecrets", o.clusterSecrets, "forbiddenNamespaces", strings.Join(o.forbidden, ","))
+		"objectSelector", o.selector.String(), "clusterSecrets", o.clusterSecrets, "push", o.push, "forbiddenNamespaces", strings.Join(o.forbidden, ","))
 	mgr, err := newManager(o, logger)
 	if err != nil {
 		return err
@@ -281,6 +283,7 @@ func (o *options) controllers() controllers.Options {
 
 		ClusterSecrets:      o.clusterSecrets,
 		ForbiddenNamespaces: o.forbidden,
+		Push:                o.push,
 		Webhook: controllers.Webhook{
 			Address: o.webhookAddress, SecretsDir: o.webhookSecrets, CertDir: o.webhookCertDir, Pod: types.NamespacedName{Namespace: o.namespace, Name: o.podName},
 		},

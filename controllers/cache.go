@@ -23,6 +23,9 @@ func (o Options) CacheOptions() cache.Options {
 		metadataOf("Secret"):       {Label: target.NotManaged(), Transform: stripMetadata},
 		metadataOf("ConfigMap"):    {Transform: stripMetadata},
 	}
+	if o.Push {
+		c.ByObject[&stv1.ServiceTokenPush{}] = cache.ByObject{Label: o.Selector}
+	}
 	if o.ClusterSecrets {
 		c.ByObject[&stv1.ClusterServiceTokenSecret{}] = cache.ByObject{Label: o.Selector}
 		c.ByObject[metadataOf("Namespace")] = cache.ByObject{Transform: stripNamespace}

@@ -357,3 +357,35 @@ func TestTheKindIsLeftAloneUnlessItIsOn(t *testing.T) {
 	f.Consistently(f.in(member), "1s").Should(BeNil())
 	f.Expect(f.object().Status.Conditions).To(BeEmpty())
 }
+
+// TestOneIdentityServesTheNamespacesThatAreSelected: what it logs in with is in the object's own namespace, in no other.
+func TestOneIdentityServesTheNamespacesThatAreSelected(t *testing.T) {
+	f := newFleet(t)
+	one, other := f.member(), f.member()
+	identity, byClient := f.identified(devserver.IdentitySpec{TTL: 2 * time.Second, ServiceAccount: f.ns + "/shop"})
+	f.Expect(f.client.Create(f.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.ns, Name: "shop"}})).To(Succeed())
+	f.everywhere(func(c *stv1.ClusterServiceTokenSecret) {
+		c.Spec.Auth = stv1.Auth{KubernetesAuth: &stv1.KubernetesAuth{
+			Project: f.project.ID(), IdentityID: identity.ID, ServiceAccountRef: stv1.ServiceAccountRef{Name: "shop"},
+		}}
+	})
+	f.Eventually(f.in(one)).Should(Equal(both))
+	f.Eventually(f.in(other)).Should(Equal(both))
+	f.Eventually(f.ready).Should(Equal(stv1.ReasonSynced))
+
+	c := f.object()
+	c.Spec.Auth = asked(byClient)
+	f.Expect(f.client.Update(f.ctx, c)).To(Succeed())
+	f.Eventually(func() string { return f.object().Status.Token.ID }).Should(Equal(identity.ClientID))
+	f.project.Put("prod", "/shop", "A", "changed")
+	f.Eventually(f.in(one)).Should(HaveKeyWithValue("A", "changed"))
+	f.Eventually(f.in(other)).Should(HaveKeyWithValue("A", "changed"))
+	f.Expect(f.object().Status.Usage).To(BeNil())
+}
+
+// asked is how an object authenticates after a change.
+func asked(change func(*stv1.ServiceTokenSecret)) stv1.Auth {
+	var o stv1.ServiceTokenSecret
+	change(&o)
+	return o.Spec.Auth
+}

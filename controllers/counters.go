@@ -14,13 +14,13 @@ import (
 // counters are what is counted where it happens. Their labels are reasons, operations, routes and outcomes, of which the code has
 // few; nothing of an object is in them, so nothing has to end with one.
 type counters struct {
-	syncs, writes, restarts, deliveries, requests *prometheus.CounterVec
-	change, latency                               *prometheus.HistogramVec
+	syncs, writes, pushes, restarts, deliveries, requests *prometheus.CounterVec
+	change, latency                                       *prometheus.HistogramVec
 }
 
 func newCounters() *counters {
 	return &counters{
-		syncs: syncsFamily.counter(), writes: writesFamily.counter(), restarts: restartsFamily.counter(),
+		syncs: syncsFamily.counter(), writes: writesFamily.counter(), pushes: pushesFamily.counter(), restarts: restartsFamily.counter(),
 		deliveries: deliveriesFamily.counter(), requests: requestsFamily.counter(),
 		change: changeFamily.histogram(changeBuckets), latency: latencyFamily.histogram(latencyBuckets),
 	}
@@ -28,7 +28,7 @@ func newCounters() *counters {
 
 // register makes them part of what is scraped.
 func (c *counters) register(with prometheus.Registerer) error {
-	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.restarts, c.deliveries, c.requests, c.change, c.latency} {
+	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.pushes, c.restarts, c.deliveries, c.requests, c.change, c.latency} {
 		if err := with.Register(family); err != nil {
 			return err
 		}
@@ -37,8 +37,8 @@ func (c *counters) register(with prometheus.Registerer) error {
 }
 
 // Observe implements infisical.Observer.
-func (c *counters) Observe(route string, outcome infisical.Outcome, took time.Duration) {
-	c.requests.WithLabelValues(route, string(outcome)).Inc()
+func (c *counters) Observe(host, route string, outcome infisical.Outcome, took time.Duration) {
+	c.requests.WithLabelValues(host, route, string(outcome)).Inc()
 	c.latency.WithLabelValues(route).Observe(took.Seconds())
 }
 
@@ -53,6 +53,15 @@ func (c *counters) ended(obj *stv1.ServiceTokenSecret, out outcome) {
 	for _, restart := range out.restarts {
 		if n := len(restart.done); n > 0 {
 			c.restarts.WithLabelValues().Add(float64(n))
+		}
+	}
+}
+
+// pushed counts what was written at Infisical.
+func (c *counters) pushed(done pushed) {
+	for operation, names := range map[string][]string{"create": done.created, "update": done.updated, "delete": done.deleted} {
+		if len(names) > 0 {
+			c.pushes.WithLabelValues(operation).Add(float64(len(names)))
 		}
 	}
 }

@@ -10,12 +10,14 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -97,18 +99,32 @@ func TestEveryManifestOfTheHowTosBecomesItsSecrets(t *testing.T) {
 			}
 			w := newWorld(t)
 			documented(w)
-			w.putToken(w.token())
-			var named []string
+			w.putToken(w.token(func(s *devserver.TokenSpec) { s.Permissions = []string{"read", "write"} }))
+			var named, pushes []string
 			identity := w.project.AddIdentity(devserver.IdentitySpec{Accepts: func(string) bool { return true }})
 			for _, obj := range objects {
 				obj.SetNamespace(w.ns)
 				filled(w, obj, identity)
 				w.Expect(w.client.Create(w.ctx, obj, client.FieldValidation("Strict"))).To(Succeed())
-				if obj.GetKind() == "ServiceTokenSecret" {
+				switch obj.GetKind() {
+				case "ServiceTokenSecret":
 					named = append(named, obj.GetName())
+				case "ServiceTokenPush":
+					pushes = append(pushes, obj.GetName())
 				}
 			}
-			w.Expect(named).NotTo(BeEmpty())
+			w.Expect(slices.Concat(named, pushes)).NotTo(BeEmpty())
+			for _, name := range pushes {
+				w.Eventually(func() string {
+					var p stv1.ServiceTokenPush
+					w.Expect(w.client.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: name}, &p)).To(Succeed())
+					c := meta.FindStatusCondition(p.Status.Conditions, stv1.ConditionReady)
+					if c == nil || p.Status.Written == nil {
+						return ""
+					}
+					return c.Reason
+				}).Should(Equal(stv1.ReasonSynced))
+			}
 			for _, name := range named {
 				w.Eventually(w.reason(name)).Should(Equal(stv1.ReasonSynced), func() string { return w.message(name) })
 				for _, ref := range referencesOf(w.get(name)) {

@@ -22,16 +22,21 @@ func (r *reconciler) announce(ctx context.Context, before, s *subject, out outco
 		r.recorder.Eventf(object, nil, kind, reason, action, "%s", message)
 		log.FromContext(ctx).Info(message, "reason", reason, "sources", specPlaces(s.ServiceTokenSecret), "target", targetNames(s.ServiceTokenSecret))
 	}
-	last, now := before.Status.Token, s.Status.Token
+	announceToken(before.ServiceTokenSecret, s.ServiceTokenSecret, tell)
+	announceReady(before, s, out, tell)
+	announceRollout(before, s, out, tell)
+	announceTurn(before, s, stv1.ConditionRefreshDelayed, metav1.ConditionTrue, "Read", tell)
+}
+
+// announceToken tells that another token is in use, and of what is due for it.
+func announceToken(before, obj *stv1.ServiceTokenSecret, tell teller) {
+	last, now := before.Status.Token, obj.Status.Token
 	sameToken := last != nil && now != nil && last.ID == now.ID
 	if last != nil && now != nil && !sameToken {
 		tell(corev1.EventTypeNormal, stv1.ReasonTokenRotated, "Read", "now reading with token "+now.ID)
 	}
-	announceReady(before, s, out, tell)
-	announceRollout(before, s, out, tell)
-	announceTurn(before, s, stv1.ConditionRefreshDelayed, metav1.ConditionTrue, "Read", tell)
 	for _, kind := range []string{stv1.ConditionRotationDue, stv1.ConditionTokenExpiring} {
-		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(s.Status.Conditions, kind)
+		was, is := meta.FindStatusCondition(before.Status.Conditions, kind), meta.FindStatusCondition(obj.Status.Conditions, kind)
 		if !sameToken {
 			was = nil // it was about another token
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/service-token-operator/service-token-operator/internal/target"
 )
 
-// Field indexes of both kinds: the Secrets and ConfigMaps that an object reads, those that it writes, and the id of the token that it
+// Field indexes of objects: the Secrets and ConfigMaps that an object reads, those that it writes, and the id of the token that it
 // was last seen to use. And of ConfigMaps: the object whose they are.
 const (
 	indexInputs = "inputs"
@@ -32,22 +32,28 @@ func inputsOf(s *subject) []string {
 	if s.cluster != nil {
 		prefix = s.home() + "/"
 	}
-	var names []string
-	if st := s.Spec.Auth.ServiceToken; st != nil {
-		names = append(names, prefix+"Secret/"+st.SecretRef.Name)
-	}
-	if ua := s.Spec.Auth.UniversalAuth; ua != nil {
-		names = append(names, prefix+"Secret/"+ua.SecretRef.Name)
-	}
-	if s.Spec.TLS != nil {
-		names = append(names, prefix+s.Spec.TLS.CABundleRef.Kind+"/"+s.Spec.TLS.CABundleRef.Name)
-	}
+	names := connectionInputs(&s.Spec.Auth, s.Spec.TLS, prefix)
 	for _, t := range targetsOf(s.ServiceTokenSecret) {
 		if t.Template != nil {
 			for _, from := range t.Template.TemplateFrom {
 				names = append(names, prefix+"ConfigMap/"+from.ConfigMap.Name)
 			}
 		}
+	}
+	return names
+}
+
+// connectionInputs are Kind/name of what it takes to get to the server, each with the prefix in front.
+func connectionInputs(auth *stv1.Auth, tls *stv1.TLS, prefix string) []string {
+	var names []string
+	if st := auth.ServiceToken; st != nil {
+		names = append(names, prefix+"Secret/"+st.SecretRef.Name)
+	}
+	if ua := auth.UniversalAuth; ua != nil {
+		names = append(names, prefix+"Secret/"+ua.SecretRef.Name)
+	}
+	if tls != nil {
+		names = append(names, prefix+tls.CABundleRef.Kind+"/"+tls.CABundleRef.Name)
 	}
 	return names
 }

@@ -69,12 +69,24 @@ type inputError struct {
 func (e *inputError) Error() string { return e.err.Error() }
 func (e *inputError) Unwrap() error { return e.err }
 
+// connection is how a spec of any kind gets to its server.
+type connection struct {
+	auth       *stv1.Auth
+	hostURL    string
+	tls        *stv1.TLS
+	decryption stv1.Decryption
+}
+
+func connectionOf(spec *stv1.ServiceTokenSecretSpec) connection {
+	return connection{&spec.Auth, spec.HostURL, spec.TLS, spec.Decryption}
+}
+
 // credential reads the token, or what an identity logs in with, and the CA bundle that a spec names, in the namespace home. Errors:
 // *inputError, *infisical.Error, or one of the API server's, which is worth another try.
-func (in *inputs) credential(ctx context.Context, home string, spec *stv1.ServiceTokenSecretSpec) (source.Credential, error) {
+func (in *inputs) credential(ctx context.Context, home string, to connection) (source.Credential, error) {
 	var cred source.Credential
 	var err error
-	switch auth := spec.Auth; {
+	switch auth := to.auth; {
 	case auth.ServiceToken != nil:
 		cred.Token, err = in.token(ctx, home, auth.ServiceToken)
 	case auth.UniversalAuth != nil:
@@ -87,21 +99,21 @@ func (in *inputs) credential(ctx context.Context, home string, spec *stv1.Servic
 		return source.Credential{}, err
 	}
 	var bundle []byte
-	if spec.TLS != nil {
-		ca := spec.TLS.CABundleRef
+	if to.tls != nil {
+		ca := to.tls.CABundleRef
 		if bundle, err = in.key(ctx, holder{ca.Kind, home, ca.Name}, ca.Key, stv1.ReasonTokenSecretNotFound); err != nil {
 			return source.Credential{}, err
 		}
 	}
-	url := spec.HostURL
+	url := to.hostURL
 	if url == "" {
 		url = in.defaultURL
 	}
 	if cred.Server, err = in.api.Server(url, bundle); err != nil {
 		return source.Credential{}, err
 	}
-	if spec.Decryption != stv1.DecryptionAuto {
-		cred.Decryption = source.Decryption(spec.Decryption)
+	if to.decryption != stv1.DecryptionAuto {
+		cred.Decryption = source.Decryption(to.decryption)
 	}
 	return cred, nil
 }

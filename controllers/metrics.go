@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -25,6 +27,7 @@ type collector struct {
 	build     Build
 	perObject bool
 	cluster   bool // there are ClusterServiceTokenSecrets
+	push      bool // there are ServiceTokenPushes
 
 	descs map[string]*prometheus.Desc // by the family's name
 }
@@ -45,6 +48,20 @@ type loads interface {
 
 // scrapeTimeout limits what a scrape may take at the cache, which is in memory.
 const scrapeTimeout = 5 * time.Second
+
+// measured makes the reconciler's metrics part of what is scraped.
+func (r *reconciler) measured(mgr ctrl.Manager, o Options) error {
+	if o.Metrics == nil {
+		return nil
+	}
+	if err := r.counters.register(o.Metrics); err != nil {
+		return err
+	}
+	return o.Metrics.Register(newCollector(collector{
+		leads: mgr.Elected(), cache: mgr.GetClient(), uses: r.ledger, polls: r.pool, build: o.Build,
+		perObject: o.PerObjectMetrics, cluster: o.ClusterSecrets, push: o.Push,
+	}))
+}
 
 // newCollector completes a collector.
 func newCollector(c collector) *collector {
@@ -112,9 +129,10 @@ func (c *collector) collectObjects(tell func(f Family, value float64, labels ...
 			objects[state{condition.Type, string(condition.Status), condition.Reason}]++
 		}
 		if c.perObject {
-			tell(readyFamily, oneIf(ready.Status == metav1.ConditionTrue), obj.Namespace, obj.Name, ready.Reason)
+			kind := cmp.Or(obj.Kind, "ServiceTokenSecret")
+			tell(readyFamily, oneIf(ready.Status == metav1.ConditionTrue), kind, obj.Namespace, obj.Name, ready.Reason)
 			if at := obj.Status.LastSyncTime; at != nil {
-				tell(syncTimeFamily, float64(at.Unix()), obj.Namespace, obj.Name)
+				tell(syncTimeFamily, float64(at.Unix()), kind, obj.Namespace, obj.Name)
 			}
 		}
 		token := obj.Status.Token
@@ -146,7 +164,7 @@ func (c *collector) collectObjects(tell func(f Family, value float64, labels ...
 	}
 }
 
-// list returns the objects of both kinds, a ClusterServiceTokenSecret as far as it is like the other.
+// list returns the objects of all kinds, the others as far as they are like a ServiceTokenSecret.
 func (c *collector) list(ctx context.Context) ([]*stv1.ServiceTokenSecret, error) {
 	options := []client.ListOption{client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency}
 	var list stv1.ServiceTokenSecretList
@@ -157,16 +175,27 @@ func (c *collector) list(ctx context.Context) ([]*stv1.ServiceTokenSecret, error
 	for i := range list.Items {
 		all = append(all, &list.Items[i])
 	}
-	if !c.cluster {
-		return all, nil
+	if c.cluster {
+		var clusters stv1.ClusterServiceTokenSecretList
+		if err := c.cache.List(ctx, &clusters, options...); err != nil {
+			return nil, err
+		}
+		for i := range clusters.Items {
+			of := &clusters.Items[i]
+			all = append(all, &stv1.ServiceTokenSecret{
+				TypeMeta: metav1.TypeMeta{Kind: "ClusterServiceTokenSecret"}, ObjectMeta: of.ObjectMeta,
+				Spec: of.Spec.ServiceTokenSecretSpec, Status: of.Status.ServiceTokenSecretStatus,
+			})
+		}
 	}
-	var clusters stv1.ClusterServiceTokenSecretList
-	if err := c.cache.List(ctx, &clusters, options...); err != nil {
-		return nil, err
-	}
-	for i := range clusters.Items {
-		of := &clusters.Items[i]
-		all = append(all, &stv1.ServiceTokenSecret{ObjectMeta: of.ObjectMeta, Spec: of.Spec.ServiceTokenSecretSpec, Status: of.Status.ServiceTokenSecretStatus})
+	if c.push {
+		var pushes stv1.ServiceTokenPushList
+		if err := c.cache.List(ctx, &pushes, options...); err != nil {
+			return nil, err
+		}
+		for i := range pushes.Items {
+			all = append(all, accountOf(&pushes.Items[i]))
+		}
 	}
 	return all, nil
 }

@@ -149,11 +149,11 @@ func TestSeriesOfSingleObjectsAreServedWhenAskedFor(t *testing.T) {
 	err := testutil.CollectAndCompare(newCollector(collector{leads: leads, cache: c, uses: uses{}, polls: polls(nil), perObject: true}), strings.NewReader(`
 # HELP servicetoken_object_last_sync_timestamp_seconds When the data or the outcome of an object last changed, in seconds since 1970.
 # TYPE servicetoken_object_last_sync_timestamp_seconds gauge
-servicetoken_object_last_sync_timestamp_seconds{name="good",namespace="ns"} 1.7e+09
+servicetoken_object_last_sync_timestamp_seconds{kind="ServiceTokenSecret",name="good",namespace="ns"} 1.7e+09
 # HELP servicetoken_object_ready 1 for an object that is Ready, else 0, with the reason.
 # TYPE servicetoken_object_ready gauge
-servicetoken_object_ready{name="fresh",namespace="ns",reason=""} 0
-servicetoken_object_ready{name="good",namespace="ns",reason="Synced"} 1
+servicetoken_object_ready{kind="ServiceTokenSecret",name="fresh",namespace="ns",reason=""} 0
+servicetoken_object_ready{kind="ServiceTokenSecret",name="good",namespace="ns",reason="Synced"} 1
 `), families...)
 	if err != nil {
 		t.Error(err)
@@ -179,6 +179,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonPathNotFound))
 
 	var values map[string]float64
+	host := strings.TrimPrefix(w.url, "http://")
 	w.Eventually(func() map[string]float64 {
 		values = w.gathered()
 		return values
@@ -186,10 +187,10 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	for series, least := range map[string]float64{
 		"servicetoken_syncs_total,Synced": 3, "servicetoken_syncs_total,PathNotFound": 1,
 		"servicetoken_secret_writes_total,create": 1, "servicetoken_secret_writes_total,update": 1, "servicetoken_secret_writes_total,heal": 1,
-		"servicetoken_change_duration_seconds":                                      1,
-		"servicetoken_infisical_requests_total,200,GET /api/v3/secrets":             2,
-		"servicetoken_infisical_request_duration_seconds,GET /api/v2/service-token": 1,
-		"servicetoken_objects,Ready,PathNotFound,False":                             1,
+		"servicetoken_change_duration_seconds":                                       1,
+		"servicetoken_infisical_requests_total," + host + ",200,GET /api/v3/secrets": 2,
+		"servicetoken_infisical_request_duration_seconds,GET /api/v2/service-token":  1,
+		"servicetoken_objects,Ready,PathNotFound,False":                              1,
 	} {
 		w.Expect(values[series]).To(BeNumerically(">=", least), "%s of %v", series, values)
 	}

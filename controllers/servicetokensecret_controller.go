@@ -42,6 +42,8 @@ const (
 	// healMin and healMax are how long after a heal the next may be at the earliest.
 	healMin = time.Second
 	healMax = 5 * time.Minute
+	// healTold is from when on status says that somebody fights: the target is wrong for longer than a moment.
+	healTold = 15 * time.Second
 	// usageAge is how old the counts in status may become while nothing else changes.
 	usageAge = time.Hour
 )
@@ -87,7 +89,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if out.reason == "" && !out.news() { // nothing is known yet, so there is nothing to say
 		return ctrl.Result{RequeueAfter: out.recheck}, retry
 	}
-	if r.refreshWanted(s.ServiceTokenSecret) {
+	if refreshWanted(s, s.Status.LastHandledRefresh) {
 		r.pool.Refresh(req.NamespacedName)
 	}
 	result, err := r.report(ctx, s, out)
@@ -176,7 +178,7 @@ func (r *reconciler) sync(ctx context.Context, s *subject) (outcome, error) {
 // bring reads what the subject asks for, and writes it to the namespaces.
 func (r *reconciler) bring(ctx context.Context, s *subject, namespaces []string) (outcome, error) {
 	obj, owner := s.ServiceTokenSecret, s.key()
-	cred, err := r.inputs.credential(ctx, s.home(), &obj.Spec)
+	cred, err := r.inputs.credential(ctx, s.home(), connectionOf(&obj.Spec))
 	if err != nil {
 		if _, known := reasonOf(err); !known {
 			return outcome{}, err

@@ -11,14 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/source"
-	"github.com/service-token-operator/service-token-operator/internal/usage"
 )
 
 // report writes what a look at an object came to: into status, once and only if a reader would act on the difference, and into
@@ -32,7 +30,7 @@ func (r *reconciler) report(ctx context.Context, s *subject, out outcome) (ctrl.
 		now := metav1.NewTime(r.clock.Now().Truncate(time.Second))
 		before := s.copied()
 		s.setReady(out, now)
-		r.setToken(s.ServiceTokenSecret, out.token, now)
+		setToken(r.ledger, s.ServiceTokenSecret, out.token, now)
 		r.setDelay(s.ServiceTokenSecret, out, now)
 		setRolledOut(s.ServiceTokenSecret, out, now)
 		s.Status.LastHandledRefresh = s.Annotations[stv1.RefreshAnnotation]
@@ -97,7 +95,7 @@ func (s *subject) setReady(out outcome, now metav1.Time) {
 		status = metav1.ConditionTrue
 	}
 	reason, message := out.reason, out.message
-	if reason == stv1.ReasonTokenRevoked && knownExpired(obj, out, now) {
+	if reason == stv1.ReasonTokenRevoked && knownExpired(obj, out.token, now) {
 		reason, message = stv1.ReasonTokenExpired, expiredMessage
 	}
 	if setCondition(obj, stv1.ConditionReady, status, reason, message, now) {
@@ -125,71 +123,9 @@ const expiredMessage = "the token has expired; put a new one into its Secret"
 
 // knownExpired says whether a token that the server does not know any more is one of which status says that it has expired: the
 // server deletes an expired token at its next use, and this may be a new process that never saw it.
-func knownExpired(obj *stv1.ServiceTokenSecret, out outcome, now metav1.Time) bool {
+func knownExpired(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) bool {
 	last := obj.Status.Token
-	return last != nil && out.token != nil && last.ID == out.token.id && last.ExpiresAt != nil && !now.Before(last.ExpiresAt)
-}
-
-// setToken sets what is said of the token in use: its expiry, its uses, and the two conditions that ask for a new one.
-func (r *reconciler) setToken(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {
-	if token == nil {
-		return
-	}
-	if obj.Status.Token == nil || obj.Status.Token.ID != token.id {
-		obj.Status.Token = &stv1.TokenStatus{ID: token.id}
-		meta.RemoveStatusCondition(&obj.Status.Conditions, stv1.ConditionTokenExpiring)
-		meta.RemoveStatusCondition(&obj.Status.Conditions, stv1.ConditionRotationDue)
-	}
-	if token.described {
-		obj.Status.Token.ExpiresAt = token.expiresAt
-	}
-	if token.identity {
-		obj.Status.Usage = nil
-		return
-	}
-	r.setExpiry(obj, token, now)
-	r.setUsage(obj, token, now)
-}
-
-func (r *reconciler) setExpiry(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {
-	at := obj.Status.Token.ExpiresAt
-	if at == nil {
-		obj.Status.Token.Expires = ""
-		if token.described {
-			setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionFalse, stv1.ReasonNoExpiry, "the token never expires", now)
-		}
-		return
-	}
-	left := at.Sub(now.Time)
-	obj.Status.Token.Expires = spell(left)
-	date := at.UTC().Format(time.RFC3339)
-	if left > obj.Spec.Rotation.WarnBeforeExpiry.Duration {
-		setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionFalse, stv1.ReasonExpiryNotDue, "the token expires at "+date, now)
-		return
-	}
-	setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionTrue, stv1.ReasonTokenExpiring,
-		fmt.Sprintf("token %s expires at %s: make a new one and put it into its Secret", token.id, date), now)
-}
-
-func (r *reconciler) setUsage(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {
-	if !r.ledger.Loaded() {
-		return // what is in status is closer to the truth
-	}
-	count, threshold := r.ledger.Count(token.id), obj.Spec.Rotation.Threshold
-	percent := usage.Percent(count, threshold)
-	obj.Status.Usage = &stv1.UsageStatus{Count: count, Threshold: threshold, Percent: percent, Used: fmt.Sprintf("%d%%", percent), Time: now}
-	warnAt := int64(obj.Spec.Rotation.WarnAtPercent)
-	switch {
-	case count >= threshold:
-		setCondition(obj, stv1.ConditionRotationDue, metav1.ConditionTrue, stv1.ReasonRotationThresholdExceeded,
-			fmt.Sprintf("token %s was used as often as it may be, %d times: make a new one now and put it into its Secret", token.id, threshold), now)
-	case percent >= warnAt:
-		setCondition(obj, stv1.ConditionRotationDue, metav1.ConditionTrue, stv1.ReasonRotationThresholdReached,
-			fmt.Sprintf("token %s was used %d%% of the %d times it may be: make a new one and put it into its Secret", token.id, percent, threshold), now)
-	default:
-		setCondition(obj, stv1.ConditionRotationDue, metav1.ConditionFalse, stv1.ReasonRotationNotDue,
-			fmt.Sprintf("the token was used less than %d%% of the %d times it may be", warnAt, threshold), now)
-	}
+	return last != nil && token != nil && last.ID == token.id && last.ExpiresAt != nil && !now.Before(last.ExpiresAt)
 }
 
 // setDelay sets whether sources are read as often as the object asks for. What is not known yet, as at the start of a process,
@@ -217,7 +153,7 @@ func (r *reconciler) setDelay(obj *stv1.ServiceTokenSecret, out outcome, now met
 
 // worthWriting says whether a reader of status would act on the difference, or new counts replace some that are an hour old.
 func worthWriting(before, s *subject, out outcome, now metav1.Time) bool {
-	if u := before.Status.Usage; u != nil && out.token != nil && now.Sub(u.Time.Time) >= usageAge {
+	if outdated(before.Status.Usage, out.token, now) {
 		return true
 	}
 	if s.cluster != nil && (!equality.Semantic.DeepEqual(before.cluster.Status.Namespaces, s.cluster.Status.Namespaces) ||
@@ -230,12 +166,7 @@ func worthWriting(before, s *subject, out outcome, now metav1.Time) bool {
 // lasting is a status without what changes all the time.
 func lasting(s stv1.ServiceTokenSecretStatus) stv1.ServiceTokenSecretStatus {
 	s = *s.DeepCopy()
-	if s.Usage != nil {
-		s.Usage.Count, s.Usage.Time = 0, metav1.Time{}
-	}
-	if s.Token != nil {
-		s.Token.Expires = ""
-	}
+	settle(s.Token, s.Usage)
 	return s
 }
 
@@ -253,11 +184,8 @@ func (r *reconciler) nextLook(obj *stv1.ServiceTokenSecret, out outcome, now met
 	if _, known := r.pool.Period(client.ObjectKeyFromObject(obj)); !known && meta.IsStatusConditionTrue(obj.Status.Conditions, stv1.ConditionRefreshDelayed) {
 		sooner(2 * obj.Spec.RefreshInterval.Duration) // nobody tells that all is in time, as nobody needs to know it of those that were
 	}
-	sooner(wait.Jitter(usageAge, 0.2)) // objects that were synced together are not to be written together each hour
-	if at := out.token.expiresAt; at != nil {
-		left := at.Sub(now.Time)
-		sooner(left - obj.Spec.Rotation.WarnBeforeExpiry.Duration)
-		sooner(left)
+	for _, d := range tokenLooks(obj, out.token, now) {
+		sooner(d)
 	}
 	return next
 }
@@ -284,22 +212,8 @@ func cutTo(message string, longest int) string {
 	return strings.ToValidUTF8(message[:longest-len(mark)], "") + mark
 }
 
-// spell says how far away an expiry is, as kubectl says how old things are.
-func spell(left time.Duration) string {
-	switch {
-	case left <= 0:
-		return "expired"
-	case left >= 48*time.Hour:
-		return fmt.Sprintf("%dd", int(left.Hours()/24))
-	case left >= time.Hour:
-		return fmt.Sprintf("%dh", int(left.Hours()))
-	default:
-		return fmt.Sprintf("%dm", int(left.Minutes()))
-	}
-}
-
 // refreshWanted says whether the user asks, by the annotation, for a fetch that has not been made yet.
-func (r *reconciler) refreshWanted(obj *stv1.ServiceTokenSecret) bool {
-	asked := obj.Annotations[stv1.RefreshAnnotation]
-	return asked != "" && asked != obj.Status.LastHandledRefresh
+func refreshWanted(obj client.Object, handled string) bool {
+	asked := obj.GetAnnotations()[stv1.RefreshAnnotation]
+	return asked != "" && asked != handled
 }

@@ -132,7 +132,7 @@ func (w *world) start() {
 		Namespaces: []string{w.ns}, Selector: w.selector, OwnNamespace: cmp.Or(w.home, w.ns), DefaultURL: w.url, Workers: max(w.workers, 4), Metrics: w.metrics,
 		Infisical: infisical.Options{Version: cmp.Or(w.release, "test"), AllowHTTP: true, Timeout: 5 * time.Second},
 	}
-	o.Webhook = w.webhook
+	o.Webhook, o.Push = w.webhook, true
 	if w.cluster {
 		o.Namespaces, o.ClusterSecrets, o.ForbiddenNamespaces = nil, true, []string{"kube-*"}
 	}

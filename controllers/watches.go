@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,8 @@ type Options struct {
 	// may neither read nor write.
 	ClusterSecrets      bool
 	ForbiddenNamespaces []string
+	// Push turns ServiceTokenPushes on.
+	Push bool
 	// Webhook is where deliveries are received.
 	Webhook Webhook
 	// Workers is how many objects are reconciled at the same time.
@@ -58,7 +61,11 @@ type Options struct {
 	Build Build
 }
 
-const controllerName = "servicetokensecret"
+// The names of the controllers, in logs and metrics.
+const (
+	secretController = "servicetokensecret"
+	pushController   = "servicetokenpush"
+)
 
 // Setup makes the reconcilers and everything they need part of the manager, whose cache was made with the same options'
 // CacheOptions.
@@ -96,18 +103,27 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.ClusterSecrets {
 		r.fanout = &fanout{cache: mgr.GetCache(), managed: managed, forbidden: o.ForbiddenNamespaces}
 	}
-	// What wakes an object besides its watches: its sources, and the count of its token. The queue is there before any object is
-	// looked at, and so before anything can be told.
-	var queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	wake := func(owner source.Owner) { queue.Add(reconcile.Request{NamespacedName: owner}) }
-	r.pool = source.NewPool(source.Options{Notify: wake})
-	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: live, Namespace: o.OwnNamespace, Shared: o.partial(), Changed: func(id string) {
-		for _, request := range append(r.find(ctx, "", indexToken, id), r.findCluster(ctx, indexToken, id)...) {
-			wake(request.NamespacedName)
+	// What wakes an object besides its watches: its sources, and the count of its token.
+	var queue, pushes waker
+	var p *pusher
+	r.pool = source.NewPool(source.Options{Notify: func(owner source.Owner) {
+		if key, is := pushOf(owner); is {
+			pushes.add(reconcile.Request{NamespacedName: key})
+		} else {
+			queue.add(reconcile.Request{NamespacedName: owner})
 		}
+	}})
+	r.ledger = usage.NewLedger(usage.Options{Reader: live, Writer: live, Namespace: o.OwnNamespace, Shared: o.partial(), Changed: func(id string) {
+		queue.add(append(r.find(ctx, "", indexToken, id), r.findCluster(ctx, indexToken, id)...)...)
+		pushes.add(p.find(ctx, "", indexToken, id)...)
 	}})
 	o.Infisical.Meter, o.Infisical.Observer = r.ledger, r.counters
 	r.inputs = newInputs(mgr.GetCache(), managed, live, infisical.NewClient(o.Infisical), o.DefaultURL)
+	if o.Push {
+		if p, err = newPusher(r); err != nil {
+			return err
+		}
+	}
 	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
 	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {
 		if err := mgr.Add(runnable); err != nil {
@@ -117,18 +133,18 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := r.receive(mgr, live, o.Webhook); err != nil {
 		return err
 	}
-	if o.Metrics != nil {
-		if err := r.counters.register(o.Metrics); err != nil {
-			return err
-		}
-		if err := o.Metrics.Register(newCollector(collector{
-			leads: mgr.Elected(), cache: mgr.GetClient(), uses: r.ledger, polls: r.pool, build: o.Build, perObject: o.PerObjectMetrics, cluster: o.ClusterSecrets,
-		})); err != nil {
-			return err
-		}
+	if err := r.measured(mgr, o); err != nil {
+		return err
 	}
-	// One controller for both kinds, as one reconciler does for both what is the same for both; the namespace of a request, which a
-	// ClusterServiceTokenSecret has not, tells them apart.
+	if err := r.setup(ctx, mgr, o.Workers, managed, &queue); err != nil || p == nil {
+		return err
+	}
+	return p.setup(ctx, mgr, o.Workers, managed, &pushes)
+}
+
+// setup makes the reconciler's controller. It is one for both kinds, as the reconciler does for both what is the same for both; the
+// namespace of a request, which a ClusterServiceTokenSecret has not, tells them apart.
+func (r *reconciler) setup(ctx context.Context, mgr ctrl.Manager, workers int, managed cache.Cache, queue *waker) error {
 	kinds := []client.Object{&stv1.ServiceTokenSecret{}}
 	watches := r.watches(mgr.GetCache(), managed)
 	if r.fanout != nil {
@@ -145,13 +161,50 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			}
 		}
 	}
+	return control(ctx, mgr, secretController, workers, r, watches, func(q requestQueue) {
+		r.started = r.clock.Now()
+		queue.serve(q)
+	})
+}
+
+// requestQueue is what a controller works off.
+type requestQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// waker adds to the queue of a controller. Before there is one, nothing of its own can be told, and what others use it will look at
+// anyway.
+type waker struct {
+	mu    sync.Mutex
+	queue requestQueue
+}
+
+func (w *waker) serve(q requestQueue) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = q
+}
+
+func (w *waker) add(requests ...reconcile.Request) {
+	w.mu.Lock()
+	queue := w.queue
+	w.mu.Unlock()
+	for _, request := range requests {
+		if queue != nil {
+			queue.Add(request)
+		}
+	}
+}
+
+// control makes a controller part of the manager. started gets its queue, before any object is looked at.
+func control(
+	ctx context.Context, mgr ctrl.Manager, name string, workers int, r reconcile.Reconciler, watches []watched,
+	started func(requestQueue),
+) error {
 	controller := ctrl.NewControllerManagedBy(mgr).
-		Named(controllerName).
-		WithOptions(controller.Options{MaxConcurrentReconciles: o.Workers}).
-		WithLogConstructor(logFor(mgr.GetLogger())).
-		// The pool and the ledger: what an object reads has changed or could not be read, or its token was used often.
-		WatchesRawSource(ctrlsource.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			queue, r.started = q, r.clock.Now()
+		Named(name).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithLogConstructor(logFor(mgr.GetLogger(), name)).
+		WatchesRawSource(ctrlsource.Func(func(_ context.Context, q requestQueue) error {
+			started(q)
 			return nil
 		}))
 	for _, w := range watches {
@@ -218,8 +271,8 @@ func (r *reconciler) selecting(ctx context.Context, namespace client.Object) []r
 var ownChange = []predicate.Predicate{predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})}
 
 // logFor names the object in each line about it, in one field: controller-runtime's own way says it three times, for every look.
-func logFor(log logr.Logger) func(*reconcile.Request) logr.Logger {
-	log = log.WithValues("controller", controllerName)
+func logFor(log logr.Logger, controller string) func(*reconcile.Request) logr.Logger {
+	log = log.WithValues("controller", controller)
 	return func(request *reconcile.Request) logr.Logger {
 		if request == nil {
 			return log
@@ -269,9 +322,13 @@ func (r *reconciler) findCluster(ctx context.Context, index, value string) []rec
 	return requests
 }
 
-// list lists objects from the cache, for which there is no reason to fail.
 func (r *reconciler) list(ctx context.Context, list client.ObjectList, options ...client.ListOption) (ok bool) {
-	err := r.client.List(ctx, list, append(options, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)...)
+	return listCached(ctx, r.client, list, options...)
+}
+
+// listCached lists objects from the cache, for which there is no reason to fail.
+func listCached(ctx context.Context, from client.Reader, list client.ObjectList, options ...client.ListOption) (ok bool) {
+	err := from.List(ctx, list, append(options, client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "listing the objects that name something")
 	}

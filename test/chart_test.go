@@ -1,6 +1,7 @@
 package test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -53,6 +54,16 @@ func TestChartPassesLint(t *testing.T) {
 
 // grant is one thing that one role allows.
 type grant struct{ Scope, Group, Resource, Name, Verb string }
+
+// ofOperator leaves out the roles that are for people, as they are part of the cluster's own.
+func ofOperator(manifests []manifest) []manifest {
+	return slices.DeleteFunc(slices.Clone(manifests), func(m manifest) bool {
+		return slices.ContainsFunc(slices.Collect(maps.Keys(m.Labels)), func(label string) bool { return strings.HasPrefix(label, aggregateTo) })
+	})
+}
+
+// aggregateTo is how the labels begin that make a role part of others.
+const aggregateTo = "rbac.authorization.k8s.io/aggregate-to-"
 
 // grants are what the ClusterRoles and Roles allow, by the namespace they are for; cluster-wide ones have none.
 func grants(t *testing.T, manifests []manifest) []grant {
@@ -107,8 +118,10 @@ func TestChartInstallsWhatKustomizeInstalls(t *testing.T) {
 	g.Expect(slices.Compact(slices.Sorted(slices.Values(kinds)))).To(Equal(slices.Compact(slices.Sorted(slices.Values(otherKinds)))))
 	g.Expect(grants(t, ours)).To(ConsistOf(grants(t, theirs)))
 
-	const crd = "CustomResourceDefinition/servicetokensecrets.servicetoken.io"
-	g.Expect(decode[apiextensionsv1.CustomResourceDefinition](t, ours, crd).Spec).To(Equal(decode[apiextensionsv1.CustomResourceDefinition](t, theirs, crd).Spec))
+	for _, kind := range []string{"servicetokensecrets", "clusterservicetokensecrets", "servicetokenpushes"} {
+		crd := "CustomResourceDefinition/" + kind + ".servicetoken.io"
+		g.Expect(decode[apiextensionsv1.CustomResourceDefinition](t, ours, crd).Spec).To(Equal(decode[apiextensionsv1.CustomResourceDefinition](t, theirs, crd).Spec))
+	}
 	g.Expect(decode[corev1.Service](t, ours, "Service/service-token-operator-metrics").Spec.Ports[0].TargetPort.StrVal).To(Equal("metrics"))
 
 	is := decode[appsv1.Deployment](t, ours, "Deployment/service-token-operator").Spec
@@ -144,6 +157,9 @@ var combinations = map[string][]string{
 	"identities of ServiceAccounts":  {`kubernetesAuth.enabled=true`},
 	"ConfigMaps as targets":          {`configMapTargets.enabled=true`},
 	"many namespaces from one":       {`clusterSecrets.enabled=true`, `clusterSecrets.forbiddenNamespaces=["kube-*","infra"]`},
+	"pushes":                         {`push.enabled=true`, `infisical.allowedHosts=["infisical.example.com"]`},
+	"pushes in two namespaces":       {`push.enabled=true`, `watchNamespaces=["a","b"]`, `rbac.aggregate=false`},
+	"pushes, roles of its own":       {`push.enabled=true`, `rbac.create=false`},
 	"a selector":                     {`objectSelector="team in (a,b),!test"`, `fullnameOverride="team-a"`},
 	"no metrics":                     {`metrics.enabled=false`, `metrics.serviceMonitor.enabled=true`, `metrics.dashboard.enabled=true`},
 	"a certificate for metrics":      {`metrics.certificateSecret="metrics-tls"`, `metrics.port=9443`},
@@ -164,6 +180,9 @@ var combinations = map[string][]string{
 	"other probes":                   {`livenessProbe=null`, `readinessProbe={"httpGet":{"path":"/readyz","port":8081},"periodSeconds":1}`},
 	"hosts and DNS of its own":       {`hostAliases=[{"ip":"192.0.2.1","hostnames":["infisical.example.com"]}]`, `dnsConfig={"options":[{"name":"ndots","value":"1"}]}`, `extraObjects=[{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"more","namespace":"service-token-operator-system"}}]`, `enabled=true`},
 }
+
+// reading are the verbs that change nothing.
+var reading = []string{"get", "list", "watch"}
 
 // everywhere is what may be allowed in the whole cluster in a release for some namespaces: nothing of users' objects.
 func everywhere(all []grant) (found []grant) {
@@ -196,9 +215,16 @@ func TestChartGrantsNoMoreThanItsValuesNeed(t *testing.T) {
 			if !strings.Contains(set, "kubernetesAuth.enabled=true") {
 				g.Expect(all).NotTo(ContainElement(HaveField("Resource", "serviceaccounts/token")))
 			}
+			own := grants(t, ofOperator(manifests))
 			if !strings.Contains(set, "clusterSecrets.enabled=true") {
-				g.Expect(all).NotTo(ContainElement(HaveField("Resource", BeElementOf("namespaces", "clusterservicetokensecrets"))))
+				g.Expect(own).NotTo(ContainElement(HaveField("Resource", BeElementOf("namespaces", HavePrefix("clusterservicetokensecrets")))))
 			}
+			if !strings.Contains(set, "push.enabled=true") {
+				g.Expect(own).NotTo(ContainElement(HaveField("Resource", HavePrefix("servicetokenpushes"))))
+				g.Expect(all).NotTo(ContainElement(And(HaveField("Resource", HavePrefix("servicetokenpushes")), HaveField("Verb", Not(BeElementOf(reading))))), "nobody may push")
+			}
+			g.Expect(all).NotTo(ContainElement(And(HaveField("Resource", HavePrefix("clusterservicetokensecrets")),
+				HaveField("Verb", Not(BeElementOf("get", "list", "watch", "update"))))), "a kind for platform admins")
 			if strings.Contains(set, "watchNamespaces") && strings.Contains(set, "rbac.aggregate=false") {
 				g.Expect(everywhere(all)).To(BeEmpty())
 			}
@@ -278,11 +304,52 @@ func TestChartAddsTheOtherPermissionsOnlyWhereTheyAreAskedFor(t *testing.T) {
 			{"", "servicetoken.io", "clusterservicetokensecrets", "", "watch"}, {"", "servicetoken.io", "clusterservicetokensecrets/status", "", "update"},
 			{"", "", "namespaces", "", "get"}, {"", "", "namespaces", "", "list"}, {"", "", "namespaces", "", "watch"},
 		},
+		`push.enabled=true`: slices.Concat(pushing(""), pushers()),
 	} {
 		t.Run(value, func(t *testing.T) {
 			NewWithT(t).Expect(grants(t, chart(t, value))).To(ConsistOf(slices.Concat(grants(t, chart(t)), added)))
 		})
 	}
+}
+
+// pushing are the operator's permissions to push from a namespace, or everywhere.
+func pushing(scope string) (all []grant) {
+	for _, verb := range append([]string{"patch"}, reading...) {
+		all = append(all, grant{scope, "servicetoken.io", "servicetokenpushes", "", verb})
+	}
+	return append(all, grant{scope, "servicetoken.io", "servicetokenpushes/status", "", "update"})
+}
+
+// pushers are the permissions of people to have something pushed.
+func pushers() (all []grant) {
+	for _, verb := range []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"} {
+		all = append(all, grant{"", "servicetoken.io", "servicetokenpushes", "", verb})
+	}
+	return append(all, grant{"", "servicetoken.io", "servicetokenpushes/status", "", "get"})
+}
+
+func TestChartTurnsPushesOnByFlag(t *testing.T) {
+	g := NewWithT(t)
+	args := func(values ...string) []string {
+		return decode[appsv1.Deployment](t, chart(t, values...), "Deployment/service-token-operator").Spec.Template.Spec.Containers[0].Args
+	}
+	g.Expect(args()).NotTo(ContainElement(HavePrefix("--push")))
+	g.Expect(args(`push.enabled=true`)).To(ContainElement("--push"))
+
+	namespaces := []string{`watchNamespaces=["a","b"]`, `rbac.aggregate=false`}
+	with := chart(t, append(namespaces, `push.enabled=true`)...)
+	g.Expect(grants(t, with)).To(ConsistOf(slices.Concat(grants(t, chart(t, namespaces...)), pushing("a"), pushing("b"))))
+	const role = operatorNamespace + ":service-token-operator:push"
+	bound := 0
+	for _, m := range with {
+		if m.Name == role && m.Kind == "RoleBinding" {
+			bound++
+			binding := decode[rbacv1.RoleBinding](t, []manifest{m}, m.String())
+			g.Expect(binding.RoleRef).To(Equal(rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role}))
+			g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Name: "service-token-operator", Namespace: operatorNamespace}}))
+		}
+	}
+	g.Expect(bound).To(Equal(2))
 }
 
 func TestChartTurnsClusterSecretsOnByFlag(t *testing.T) {
@@ -358,6 +425,8 @@ func TestChartRefusesValuesThatCannotBeMeant(t *testing.T) {
 		`webhook.enabled=true`:                   "secretName",
 		`configMapTargets.kind="Secret"`:         "kind",
 		`clusterSecrets.forbiddenNamespaces="a"`: "forbiddenNamespaces",
+		`push.enabled="yes"`:                     "enabled",
+		`push.hosts=["infisical.example.com"]`:   "hosts",
 		`crds.enabled=true`:                      "enabled",
 		`infisical.requestTimeout="0s"`:          "requestTimeout",
 		`infisical.url="https://"`:               "url",

@@ -55,7 +55,7 @@ func TestDashboardShowsWhatARealPrometheusScrapes(t *testing.T) {
 	cluster, err := lab.StartCluster(os.Getenv("KUBEBUILDER_ASSETS"), dir)
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { NewWithT(t).Expect(cluster.Stop()).To(Succeed()) })
-	g.Expect(cluster.Install(t.Context(), "..")).To(Succeed())
+	g.Expect(cluster.Install(t.Context(), rootWith(t, "push"))).To(Succeed())
 	kubeconfig, err := cluster.OperatorKubeconfig()
 	g.Expect(err).NotTo(HaveOccurred())
 	metrics, err := lab.FreeAddress()
@@ -66,7 +66,7 @@ func TestDashboardShowsWhatARealPrometheusScrapes(t *testing.T) {
 	t.Cleanup(server.Close)
 	project := infisical.AddProject(1)
 	project.Put("prod", "/shop", "KEY", "first")
-	operator, err := lab.StartOperator(os.Getenv("MANAGER"), filepath.Join(dir, "operator.log"), kubeconfig, server.URL, "--metrics-bind-address="+metrics, "--metrics-secure=false")
+	operator, err := lab.StartOperator(os.Getenv("MANAGER"), filepath.Join(dir, "operator.log"), kubeconfig, server.URL, "--metrics-bind-address="+metrics, "--metrics-secure=false", "--push")
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { NewWithT(t).Expect(operator.Stop()).To(Succeed()) })
 	query := startPrometheus(t, dir, metrics)
@@ -76,7 +76,9 @@ func TestDashboardShowsWhatARealPrometheusScrapes(t *testing.T) {
 	g.Expect(stv1.AddToScheme(scheme)).To(Succeed())
 	c, err := client.New(cluster.Config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	token := project.AddToken(devserver.TokenSpec{Name: "dashboard", Scopes: servicetoken.Scopes{{Environment: "prod", Path: "/**"}}, ExpiresIn: 24 * time.Hour})
+	token := project.AddToken(devserver.TokenSpec{
+		Name: "dashboard", Scopes: servicetoken.Scopes{{Environment: "prod", Path: "/**"}}, Permissions: []string{"read", "write"}, ExpiresIn: 24 * time.Hour,
+	})
 	g.Expect(c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "infisical-token"}, StringData: map[string]string{"token": token}})).To(Succeed())
 	for name, path := range map[string]string{"shop": "/shop", "lost": "/nowhere"} {
 		obj := &stv1.ServiceTokenSecret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
@@ -85,6 +87,13 @@ func TestDashboardShowsWhatARealPrometheusScrapes(t *testing.T) {
 		obj.Spec.RefreshInterval = metav1.Duration{Duration: 5 * time.Second}
 		g.Expect(c.Create(t.Context(), obj)).To(Succeed())
 	}
+
+	g.Expect(c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "made-here"}, StringData: map[string]string{"MADE": "here"}})).To(Succeed())
+	push := &stv1.ServiceTokenPush{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "made-here"}}
+	push.Spec.Auth.ServiceToken = &stv1.ServiceTokenAuth{SecretRef: stv1.SecretKeyRef{Name: "infisical-token"}}
+	push.Spec.Source.SecretRef.Name = "made-here"
+	push.Spec.Destination = stv1.PushDestination{Environment: "prod", Path: "/shop"}
+	g.Expect(c.Create(t.Context(), push)).To(Succeed())
 
 	changes := 0
 	for _, p := range panels(t) {

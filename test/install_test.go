@@ -54,7 +54,9 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 
 	operator := render(t, "default")
 	run(t, "apply", "--server-side", "--validate=strict", "-f", write(t, operator))
-	run(t, "wait", "--for=condition=Established", "crd/servicetokensecrets.servicetoken.io", "--timeout=30s")
+	for _, kind := range []string{"servicetokensecrets", "clusterservicetokensecrets", "servicetokenpushes"} {
+		run(t, "wait", "--for=condition=Established", "crd/"+kind+".servicetoken.io", "--timeout=30s")
+	}
 
 	t.Run("the operator's pod passes the admission of its namespace", func(t *testing.T) {
 		g := NewWithT(t)
@@ -98,10 +100,28 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 		}
 	})
 
+	t.Run("the chart's notes say that pushes may go anywhere", func(t *testing.T) {
+		g := NewWithT(t)
+		kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+		g.Expect(os.WriteFile(kubeconfig, cluster.KubeConfig, 0o600)).To(Succeed())
+		notes := func(values ...string) string {
+			out, err := helm(t, append([]string{"install", "x", chartFolder, "--dry-run=client", "--set=crds.install=false", "--kubeconfig=" + kubeconfig}, values...)...)
+			g.Expect(err).NotTo(HaveOccurred())
+			_, notes, found := strings.Cut(out, "\nNOTES:\n")
+			g.Expect(found).To(BeTrue())
+			return notes
+		}
+		const warning = "Pushes are on, and objects may name any server"
+		g.Expect(notes()).NotTo(ContainSubstring(warning))
+		g.Expect(notes("--set=push.enabled=true")).To(ContainSubstring(warning))
+		g.Expect(notes("--set=push.enabled=true", "--set=infisical.allowedHosts={infisical.example.com}")).NotTo(ContainSubstring(warning))
+	})
+
 	t.Run("samples", func(t *testing.T) {
 		run(t, "apply", "--server-side", "--validate=strict", "-k", filepath.Join("..", "config", "samples"))
-		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "shop-all-options.yaml"))
-		run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", "registry.yaml"))
+		for _, sample := range []string{"shop-all-options.yaml", "registry.yaml", "push.yaml"} {
+			run(t, "apply", "--server-side", "--validate=strict", "-f", filepath.Join("..", "config", "samples", sample))
+		}
 	})
 
 	t.Run("docs", func(t *testing.T) {
@@ -109,7 +129,6 @@ func TestAPIServerAcceptsWhatWeShip(t *testing.T) {
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		howTos, err := filepath.Glob("../docs/howto/*.md")
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
-		run(t, "wait", "--for=condition=Established", "crd/clusterservicetokensecrets.servicetoken.io", "--timeout=30s")
 		applied := 0
 		for _, page := range slices.Concat([]string{"../README.md"}, pages, howTos) {
 			if manifests := printed(t, page); len(manifests) > 0 {

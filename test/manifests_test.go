@@ -109,6 +109,7 @@ func TestDefaultInstallsEverythingTheOperatorNeeds(t *testing.T) {
 		"Namespace/service-token-operator-system",
 		"CustomResourceDefinition/servicetokensecrets.servicetoken.io",
 		"CustomResourceDefinition/clusterservicetokensecrets.servicetoken.io",
+		"CustomResourceDefinition/servicetokenpushes.servicetoken.io",
 		"Deployment/service-token-operator-controller-manager",
 		"Service/service-token-operator-controller-manager-metrics-service",
 		"ServiceAccount/service-token-operator-controller-manager",
@@ -123,19 +124,34 @@ func TestDefaultInstallsEverythingTheOperatorNeeds(t *testing.T) {
 		"ClusterRole/service-token-operator-metrics-reader",
 		"ClusterRole/service-token-operator-servicetokensecret-editor-role",
 		"ClusterRole/service-token-operator-servicetokensecret-viewer-role",
+		"ClusterRole/service-token-operator-clusterservicetokensecret-viewer-role",
+		"ClusterRole/service-token-operator-servicetokenpush-viewer-role",
 	))
 }
 
-func TestCustomResourceDefinitionServesOurKind(t *testing.T) {
-	g := NewWithT(t)
-	crd := decode[apiextensionsv1.CustomResourceDefinition](t, render(t, "crd"), "CustomResourceDefinition/servicetokensecrets.servicetoken.io")
-	g.Expect(crd.Spec.Group).To(Equal("servicetoken.io"))
-	g.Expect(crd.Spec.Names.Kind).To(Equal("ServiceTokenSecret"))
-	g.Expect(crd.Spec.Names.ShortNames).To(Equal([]string{"stsec"}))
-	g.Expect(crd.Spec.Scope).To(Equal(apiextensionsv1.NamespaceScoped))
-	g.Expect(crd.Spec.Versions).To(HaveLen(1))
-	g.Expect(crd.Spec.Versions[0].Name).To(Equal("v1alpha1"))
-	g.Expect(crd.Spec.Versions[0].Subresources.Status).NotTo(BeNil())
+func TestCustomResourceDefinitionsServeOurKinds(t *testing.T) {
+	manifests := render(t, "crd")
+	for plural, is := range map[string]struct {
+		kind, short string
+		scope       apiextensionsv1.ResourceScope
+	}{
+		"servicetokensecrets":        {"ServiceTokenSecret", "stsec", apiextensionsv1.NamespaceScoped},
+		"clusterservicetokensecrets": {"ClusterServiceTokenSecret", "cstsec", apiextensionsv1.ClusterScoped},
+		"servicetokenpushes":         {"ServiceTokenPush", "stpush", apiextensionsv1.NamespaceScoped},
+	} {
+		t.Run(is.kind, func(t *testing.T) {
+			g := NewWithT(t)
+			crd := decode[apiextensionsv1.CustomResourceDefinition](t, manifests, "CustomResourceDefinition/"+plural+".servicetoken.io")
+			g.Expect(crd.Spec.Group).To(Equal("servicetoken.io"))
+			g.Expect(crd.Spec.Names.Kind).To(Equal(is.kind))
+			g.Expect(crd.Spec.Names.ShortNames).To(Equal([]string{is.short}))
+			g.Expect(crd.Spec.Names.Categories).To(Equal([]string{"infisical"}), "kubectl get infisical, which alerts and docs ask for")
+			g.Expect(crd.Spec.Scope).To(Equal(is.scope))
+			g.Expect(crd.Spec.Versions).To(HaveLen(1))
+			g.Expect(crd.Spec.Versions[0].Name).To(Equal("v1alpha1"))
+			g.Expect(crd.Spec.Versions[0].Subresources.Status).NotTo(BeNil())
+		})
+	}
 }
 
 func TestNamespaceEnforcesTheRestrictedPodSecurityStandard(t *testing.T) {
@@ -268,7 +284,7 @@ func TestRolesGrantNoWildcards(t *testing.T) {
 			g.Expect(rule.Verbs).NotTo(ContainElement(BeElementOf("escalate", "bind", "impersonate")), "%s", m)
 		}
 	}
-	g.Expect(roles).To(Equal(7))
+	g.Expect(roles).To(Equal(9))
 }
 
 // Every role for the operator is bound to its ServiceAccount, and no binding leads nowhere.
@@ -299,41 +315,65 @@ func TestBindingsBindTheOperatorsServiceAccountToItsRoles(t *testing.T) {
 	g.Expect(decode[appsv1.Deployment](t, manifests, "Deployment/"+operatorDeployment).Spec.Template.Spec.ServiceAccountName).To(Equal(operatorDeployment))
 }
 
-// The permission to restart workloads comes with the line that config/default has commented out, and with nothing else.
-func TestRestartingWorkloadsIsAnOptionOfItsOwn(t *testing.T) {
+// rootWith returns a folder with a copy of config/ whose default has an option.
+func rootWith(t *testing.T, option string) string {
+	t.Helper()
 	g := NewWithT(t)
-	without := render(t, "default")
-	g.Expect(grants(t, without)).NotTo(ContainElement(HaveField("Group", BeElementOf("apps", "argoproj.io"))))
-
-	config := t.TempDir()
+	root := t.TempDir()
+	config := filepath.Join(root, "config")
 	g.Expect(os.CopyFS(config, os.DirFS("../config"))).To(Succeed())
 	file := filepath.Join(config, "default", "kustomization.yaml")
 	text, err := os.ReadFile(file)
 	g.Expect(err).NotTo(HaveOccurred())
-	asked := strings.Replace(string(text), "#- ../rollout", "- ../rollout", 1)
+	g.Expect(string(text)).To(ContainSubstring("#- ../" + option + "\n"))
+	asked := strings.Replace(string(text), "#- ../"+option+"\n", "- ../"+option+"\n", 1)
 	g.Expect(os.WriteFile(file, []byte(asked), 0o600)).To(Succeed())
-	with := build(t, filepath.Join(config, "default"))
+	return root
+}
 
-	g.Expect(with).To(HaveLen(len(without) + 2))
-	g.Expect(grants(t, with)).To(ConsistOf(slices.Concat(grants(t, without), restarts(""))))
-	const role = "service-token-operator-rollout-role"
-	g.Expect(decode[rbacv1.ClusterRole](t, with, "ClusterRole/"+role).Rules).NotTo(BeEmpty())
-	binding := decode[rbacv1.ClusterRoleBinding](t, with, "ClusterRoleBinding/service-token-operator-rollout-rolebinding")
-	g.Expect(binding.RoleRef).To(Equal(rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}))
-	g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Name: operatorDeployment, Namespace: operatorNamespace}}))
+// The permissions to restart workloads and to push come each with the line that config/default has commented out, and with nothing else.
+func TestRestartingWorkloadsAndPushingAreOptionsOfTheirOwn(t *testing.T) {
+	without := render(t, "default")
+	for option, is := range map[string]struct {
+		added []grant
+		more  int // manifests
+	}{
+		"rollout": {restarts(""), 2},
+		"push":    {slices.Concat(pushing(""), pushers()), 3},
+	} {
+		t.Run(option, func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(grants(t, ofOperator(without))).NotTo(ContainElement(BeElementOf(is.added)))
+			with := build(t, filepath.Join(rootWith(t, option), "config", "default"))
+
+			g.Expect(with).To(HaveLen(len(without) + is.more))
+			g.Expect(grants(t, with)).To(ConsistOf(slices.Concat(grants(t, without), is.added)))
+			role := "service-token-operator-" + option + "-role"
+			g.Expect(decode[rbacv1.ClusterRole](t, with, "ClusterRole/"+role).Rules).NotTo(BeEmpty())
+			binding := decode[rbacv1.ClusterRoleBinding](t, with, "ClusterRoleBinding/service-token-operator-"+option+"-rolebinding")
+			g.Expect(binding.RoleRef).To(Equal(rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}))
+			g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Name: operatorDeployment, Namespace: operatorNamespace}}))
+		})
+	}
 }
 
 func TestUsersRolesAggregateIntoTheClustersOwn(t *testing.T) {
 	g := NewWithT(t)
 	manifests := render(t, "default")
-	const prefix = "rbac.authorization.k8s.io/aggregate-to-"
-	viewer := decode[rbacv1.ClusterRole](t, manifests, "ClusterRole/service-token-operator-servicetokensecret-viewer-role")
-	g.Expect(viewer.Labels).To(HaveKeyWithValue(prefix+"view", "true"))
-	for _, rule := range viewer.Rules {
-		g.Expect([]string{"get", "list", "watch"}).To(ContainElements(rule.Verbs))
+	for _, kind := range []string{"servicetokensecret", "clusterservicetokensecret", "servicetokenpush"} {
+		viewer := decode[rbacv1.ClusterRole](t, manifests, "ClusterRole/service-token-operator-"+kind+"-viewer-role")
+		g.Expect(viewer.Labels).To(HaveKeyWithValue(aggregateTo+"view", "true"))
+		for _, rule := range viewer.Rules {
+			g.Expect(reading).To(ContainElements(rule.Verbs))
+			g.Expect(rule.Resources).To(HaveEach(HavePrefix(kind)))
+		}
 	}
-	editor := decode[rbacv1.ClusterRole](t, manifests, "ClusterRole/service-token-operator-servicetokensecret-editor-role")
-	g.Expect(editor.Labels).To(And(HaveKeyWithValue(prefix+"edit", "true"), HaveKeyWithValue(prefix+"admin", "true")))
+	for _, editor := range []*rbacv1.ClusterRole{
+		decode[rbacv1.ClusterRole](t, manifests, "ClusterRole/service-token-operator-servicetokensecret-editor-role"),
+		decode[rbacv1.ClusterRole](t, render(t, "push"), "ClusterRole/servicetokenpush-editor-role"),
+	} {
+		g.Expect(editor.Labels).To(And(HaveKeyWithValue(aggregateTo+"edit", "true"), HaveKeyWithValue(aggregateTo+"admin", "true")))
+	}
 }
 
 func TestOptionalPartsSelectTheOperatorsPods(t *testing.T) {

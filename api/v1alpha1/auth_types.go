@@ -19,7 +19,7 @@ type Auth struct {
 
 // UniversalAuth is a machine identity with a client id and a client secret.
 type UniversalAuth struct {
-	// Id or slug of the project to read.
+	// Id or slug of the project.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -58,7 +58,7 @@ type ClientSecretRef struct {
 // KubernetesAuth is a machine identity that trusts ServiceAccounts of this
 // cluster.
 type KubernetesAuth struct {
-	// Id or slug of the project to read.
+	// Id or slug of the project.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128

@@ -19,6 +19,7 @@ import (
 // +kubebuilder:printcolumn:name="Token Uses",type=string,JSONPath=`.status.usage.used`
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expires`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Token",type=string,priority=1,JSONPath=`.status.token.id`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 type ClusterServiceTokenSecret struct {
 	metav1.TypeMeta `json:",inline"`

@@ -1,9 +1,9 @@
 package v1alpha1
 
-// Condition types of both kinds.
+// Condition types of all kinds.
 const (
-	// ConditionReady is True while the target Secret equals what the token may read. When it is not, the reason says why,
-	// and the Secret is as it was.
+	// ConditionReady is True while the target Secret equals what the token may read; of a ServiceTokenPush, while the names at Infisical
+	// have the values of the Secret. When it is not, the reason says why, and what is written is as it was.
 	ConditionReady = "Ready"
 	// ConditionRotationDue is True from spec.rotation.warnAtPercent of spec.rotation.threshold on.
 	ConditionRotationDue = "RotationDue"
@@ -54,7 +54,8 @@ const (
 	ReasonKeyConflict = "KeyConflict"
 	// ReasonTemplateFailed: the data does not make the Secret that the object describes: a template fails or is not there, or the Secret's type wants other keys.
 	ReasonTemplateFailed = "TemplateFailed"
-	// ReasonTargetConflict: the target Secret is not ours to write, cannot be changed, or the API server refuses the write.
+	// ReasonTargetConflict: the target Secret is not ours to write, cannot be changed, or the API server refuses the write; or somebody
+	// changes it again and again.
 	ReasonTargetConflict = "TargetConflict"
 	// ReasonTargetTooLarge: the data is larger than a Kubernetes Secret may be.
 	ReasonTargetTooLarge = "TargetTooLarge"
@@ -66,6 +67,12 @@ const (
 	ReasonSpecInvalid = "SpecInvalid"
 	// ReasonWriteFailed: the API server has failed to write a target for a while.
 	ReasonWriteFailed = "WriteFailed"
+	// ReasonSecretNotFound: the Secret that a ServiceTokenPush pushes, or a key of it that is asked for by name, is not there.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonValueInvalid: a value that a ServiceTokenPush is to push is no text.
+	ReasonValueInvalid = "ValueInvalid"
+	// ReasonNameConflict: a name that a ServiceTokenPush is to write has another value, and was written by somebody else.
+	ReasonNameConflict = "NameConflict"
 	// ReasonRateLimited: the server's rate limit holds the next read back.
 	ReasonRateLimited = "RateLimited"
 	// ReasonBackendUnavailable: the server cannot be reached or fails.
@@ -116,9 +123,16 @@ const (
 	ReasonTargetLeft = "TargetLeft"
 	// ReasonRestarted: workloads were restarted, as spec.rollout asks for.
 	ReasonRestarted = "Restarted"
+	// ReasonPushed: a ServiceTokenPush has written names at Infisical.
+	ReasonPushed = "Pushed"
+	// ReasonNamesLeft: names that a ServiceTokenPush has written stay at Infisical, and it will not change them any more.
+	ReasonNamesLeft = "NamesLeft"
 	// ReasonTargetDeleted: the target Secret was deleted, as spec.target.deletionPolicy asks for.
 	ReasonTargetDeleted = "TargetDeleted"
 )
 
-// RefreshAnnotation on a ServiceTokenSecret makes the operator read its sources at once whenever its value changes.
+// PushFinalizer is on a ServiceTokenPush with deletionPolicy Delete, whose names are deleted before it goes.
+const PushFinalizer = "servicetoken.io/push"
+
+// RefreshAnnotation on an object makes the operator read its sources at once whenever its value changes.
 const RefreshAnnotation = "servicetoken.io/refresh"

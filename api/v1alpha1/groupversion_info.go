@@ -15,7 +15,8 @@ var GroupVersion = schema.GroupVersion{Group: "servicetoken.io", Version: "v1alp
 
 // AddToScheme registers the types of this package.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &ServiceTokenSecret{}, &ServiceTokenSecretList{}, &ClusterServiceTokenSecret{}, &ClusterServiceTokenSecretList{})
+	scheme.AddKnownTypes(GroupVersion, &ServiceTokenSecret{}, &ServiceTokenSecretList{}, &ClusterServiceTokenSecret{}, &ClusterServiceTokenSecretList{},
+		&ServiceTokenPush{}, &ServiceTokenPushList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Token Uses",type=string,JSONPath=`.status.usage.used`
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.token.expires`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Token",type=string,priority=1,JSONPath=`.status.token.id`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.serviceToken) || has(self.spec.targets) || (has(self.spec.target) && has(self.spec.target.kind) && self.spec.target.kind == 'ConfigMap') || self.spec.auth.serviceToken.secretRef.name != (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name)",message="the target Secret must not be the Secret that holds the token: set spec.target.name to another name"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.auth.universalAuth) || (!has(self.spec.targets) && (has(self.spec.target) && has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) != self.spec.auth.universalAuth.secretRef.name) || (has(self.spec.targets) && self.spec.targets.all(t, t.name != self.spec.auth.universalAuth.secretRef.name))",message="no target may have the name of the Secret that holds the client secret"

@@ -151,7 +151,7 @@ type UnresolvedReferences string
 // +kubebuilder:validation:Enum=Error;Skip;Replace
 type InvalidKeys string
 
-// Decryption is who decrypts.
+// Decryption is who decrypts, or encrypts.
 // +kubebuilder:validation:Enum=Auto;Client;Server
 type Decryption string
 

@@ -34,7 +34,7 @@ func main() {
 type options struct {
 	listen, certDir, seed string
 	hosts                 []string
-	latency               time.Duration
+	latency, webhookDelay time.Duration
 	rateLimit             []int
 	v4                    bool
 }
@@ -47,6 +47,7 @@ func parse(args []string) (o options, err error) {
 	flags.StringVar(&o.seed, "seed", "", "YAML or JSON file with projects to start with; see example.yaml.")
 	flags.DurationVar(&o.latency, "latency", 0, "Wait for each authenticated request; a real server takes about 85ms.")
 	flags.IntSliceVar(&o.rateLimit, "rate-limit", []int{0, 0}, "Requests a minute for secrets and for other reads, per client and route; a self-hosted server has 40,60. 0 is no limit.")
+	flags.DurationVar(&o.webhookDelay, "webhook-delay", 0, "Wait before each delivery of a webhook; a real server takes about 2.3s.")
 	flags.BoolVar(&o.v4, "v4", false, "Be a newer server, which has /api/v4/secrets.")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	infisical := devserver.New(devserver.WithLatency(o.latency), devserver.WithRateLimit(o.rateLimit[0], o.rateLimit[1]), devserver.WithV4(o.v4))
+	infisical := devserver.New(devserver.WithLatency(o.latency), devserver.WithRateLimit(o.rateLimit[0], o.rateLimit[1]), devserver.WithV4(o.v4), devserver.WithWebhookDelay(o.webhookDelay))
 	if o.seed != "" {
 		if err := load(infisical, o.seed); err != nil {
 			return err

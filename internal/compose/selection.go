@@ -131,11 +131,22 @@ func (s *Selection) claims(f *folder) (claims []claim, missing []MissingEntry) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.effective)) {
 		at := f.effective[name]
-		if s.matches(name) && s.tagged(f, at) {
-			claims = append(claims, claim{s.rename(name), name, at})
+		if !s.tagged(f, at) {
+			continue
+		}
+		if key, taken := s.Take(name); taken {
+			claims = append(claims, claim{key, name, at})
 		}
 	}
 	return claims, nil
+}
+
+// Take says whether a name is taken, going by Include and Exclude, and what Rename makes of it.
+func (s *Selection) Take(name string) (renamed string, taken bool) {
+	if !s.matches(name) {
+		return "", false
+	}
+	return s.rename(name), true
 }
 
 func (s *Selection) matches(name string) bool {

@@ -1,23 +1,29 @@
 package devserver
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
 )
 
 // IdentitySpec is what a user chooses when making a machine identity and letting it into the project. Any can log in by
-// Universal Auth; by Kubernetes Auth those can that have a JWT or Accepts.
+// Universal Auth; by Kubernetes Auth those can that have a JWT, a ServiceAccount or Accepts.
 type IdentitySpec struct {
-	ID           string                `json:"id"`           // random if empty
-	ClientID     string                `json:"clientId"`     // random if empty
-	ClientSecret string                `json:"clientSecret"` // random if empty
-	TTL          time.Duration         `json:"-"`            // of an access token, in whole seconds; 0 is a day; in JSON a text
-	MaxTTL       time.Duration         `json:"-"`            // to which one could be renewed; 0 is 30 days; in JSON a text
-	Scopes       servicetoken.Scopes   `json:"scopes"`       // what it may read and write; everything in the project if none is given
-	JWT          string                `json:"jwt"`          // the token of a ServiceAccount
-	Accepts      func(jwt string) bool `json:"-"`            // in place of a TokenReview
+	ID           string              `json:"id"`           // random if empty
+	ClientID     string              `json:"clientId"`     // random if empty
+	ClientSecret string              `json:"clientSecret"` // random if empty
+	TTL          time.Duration       `json:"-"`            // of an access token, in whole seconds; 0 is a day; in JSON a text
+	MaxTTL       time.Duration       `json:"-"`            // to which one could be renewed; 0 is 30 days; in JSON a text
+	Scopes       servicetoken.Scopes `json:"scopes"`       // what it may read and write; everything in the project if none is given
+	JWT          string              `json:"jwt"`          // the token of a ServiceAccount
+
+	// ServiceAccount is namespace/name of one that each token is taken for which says so. This server has no cluster to ask.
+	ServiceAccount string                `json:"serviceAccount"`
+	Accepts        func(jwt string) bool `json:"-"` // in place of a TokenReview
 }
 
 // Identity is what people know of a machine identity that was made.
@@ -75,6 +81,11 @@ func (p *Project) addIdentity(spec IdentitySpec) Identity {
 	if spec.JWT != "" {
 		i.accepts = func(jwt string) bool { return jwt == spec.JWT }
 	}
+	if spec.ServiceAccount != "" {
+		i.accepts = func(jwt string) bool {
+			return subject(jwt) == "system:serviceaccount:"+strings.Replace(spec.ServiceAccount, "/", ":", 1)
+		}
+	}
 	if slices.ContainsFunc(s.identities, func(o *identity) bool { return o.ID == i.ID || o.ClientID == i.ClientID }) {
 		panic(wrong("there is an identity with id %s or client id %s already", i.ID, i.ClientID))
 	}
@@ -84,6 +95,22 @@ func (p *Project) addIdentity(spec IdentitySpec) Identity {
 	}
 	s.identities = append(s.identities, i)
 	return i.Identity
+}
+
+// subject is whose a JWT claims to be, whoever has signed it.
+func subject(jwt string) string {
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	parts := strings.Split(jwt, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return ""
+	}
+	return claims.Subject
 }
 
 // RotateClientSecret replaces the client secret of an identity and returns the new one. Access tokens stay.

@@ -1,6 +1,7 @@
 package devserver
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -137,6 +138,14 @@ func TestKubernetesAuthAcceptsWhatItIsToldTo(t *testing.T) {
 			t.Errorf("%d %s", got.status, got.text)
 		}
 		h.kubernetes(i.ID, "xyz").want(t, 401, "UnauthorizedError", "Invalid credentials")
+	}
+	account := p.AddIdentity(IdentitySpec{ServiceAccount: "shop/web"})
+	claims := func(text string) string { return "e30." + base64.RawURLEncoding.EncodeToString([]byte(text)) + ".c2ln" }
+	if got := h.kubernetes(account.ID, claims(`{"sub":"system:serviceaccount:shop:web"}`)); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.text)
+	}
+	for _, jwt := range []string{claims(`{"sub":"system:serviceaccount:shop:other"}`), claims(`{`), "e30.*.c2ln", "abc"} {
+		h.kubernetes(account.ID, jwt).want(t, 401, "UnauthorizedError", "Invalid credentials")
 	}
 	const none = "Kubernetes auth method not found for identity, did you configure Kubernetes auth?"
 	h.kubernetes(p.AddIdentity(IdentitySpec{}).ID, "abc").want(t, 404, "NotFound", none)

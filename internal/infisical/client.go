@@ -59,9 +59,9 @@ type Meter interface {
 
 // Observer is told how requests ended that went out.
 type Observer interface {
-	// Observe gets the request's route as errors name it, such as GET /api/v3/secrets, what came of it, and how long it took from sending it
-	// to the last byte of the answer. It must not block.
-	Observe(route string, outcome Outcome, took time.Duration)
+	// Observe gets the server's host, the request's route as errors name it, such as GET /api/v3/secrets, what came of it, and how long it
+	// took from sending it to the last byte of the answer. It must not block.
+	Observe(host, route string, outcome Outcome, took time.Duration)
 }
 
 // Outcome is what came of a request.

@@ -92,6 +92,7 @@ type Error struct {
 	Kind   Kind
 	Status int    // of the answer; 0 without one
 	Route  string // template, such as "GET /api/v3/secrets"; empty when no request was made
+	Host   string // of the server, as Server.Host has it; empty when no request was made, or its answer is not of the documented shape
 	// RetryAfter is how long the server, or the backoff of its host, wants to be left alone. 0 when nothing is known: after
 	// the first failure too, which may be of this one request and not of the host.
 	RetryAfter time.Duration
@@ -112,10 +113,13 @@ func (e *Error) Error() string {
 			text += ": " + e.Err.Error()
 		}
 	}
-	if e.Route == "" {
+	switch {
+	case e.Route == "":
 		return text
+	case e.Host == "":
+		return e.Route + ": " + text
 	}
-	return e.Route + ": " + text
+	return e.Route + " at " + e.Host + ": " + text
 }
 
 // Unwrap returns Err.

@@ -121,7 +121,7 @@ func TestHostDownTextStaysTheSame(t *testing.T) {
 		if e.RetryAfter != 300*time.Millisecond || !e.Transient() || e.Route != routeEncrypted || !errors.Is(&e, syscall.ECONNREFUSED) {
 			t.Errorf("%+v", &e)
 		}
-		if first.Error() != second.Error() || first.Error() != "GET /api/v3/secrets: no complete answer: connection refused" {
+		if first.Error() != second.Error() || first.Error() != "GET /api/v3/secrets at "+s.Host()+": no complete answer: connection refused" {
 			t.Errorf("%q, then %q", first, second)
 		}
 		// Another route of the same host is not asked either.

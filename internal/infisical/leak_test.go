@@ -129,10 +129,10 @@ func textsOf(err error) []string {
 	return texts
 }
 
-func TestErrorsNameTheRouteByItsTemplate(t *testing.T) {
+func TestErrorsNameTheRouteByItsTemplateAndTheServer(t *testing.T) {
 	s := serve(t, Options{}, respond(http.StatusForbidden, `{"error":"PermissionDenied"}`))
 	_, err := s.Project(t.Context(), testToken(t), "1234")
-	if got := err.Error(); got != "GET /api/v1/workspace/{projectID}: the token is not allowed to do this here (status 403)" {
+	if got := err.Error(); got != "GET /api/v1/workspace/{projectID} at "+s.Host()+": the token is not allowed to do this here (status 403)" {
 		t.Error(got)
 	}
 }

@@ -83,6 +83,16 @@ func (s *Server) get(ctx context.Context, auth Authorization, r request) (reply,
 // do waits for its turn, sends the request and returns the answer. Errors are *Error, or wrap the context's or the
 // meter's.
 func (s *Server) do(ctx context.Context, r request) (reply, error) {
+	answer, err := s.attempt(ctx, r)
+	if e, ok := errors.AsType[*Error](err); ok {
+		named := *e // which may be what closed the host, and others look at
+		named.Host = s.Host()
+		return reply{}, &named
+	}
+	return answer, err
+}
+
+func (s *Server) attempt(ctx context.Context, r request) (reply, error) {
 	p, err := s.host.enter(ctx, r.route, &s.trust)
 	if err != nil {
 		if KindOf(err) == "" {
@@ -107,7 +117,7 @@ func (s *Server) observe(r request, o *outcome, took time.Duration) {
 	case o.verdict == answered || o.head != nil && o.head.status >= 500: // else the answer, if there was one, did not arrive in full
 		status = o.head.status
 	}
-	s.options.Observer.Observe(r.route, outcomeOf(status), took)
+	s.options.Observer.Observe(s.Host(), r.route, outcomeOf(status), took)
 }
 
 // exchange sends the request, and again where redirects within the host lead.

@@ -306,6 +306,6 @@ func TestAnObserverIsToldWhatCameOfRequests(t *testing.T) {
 // observed counts by route and outcome.
 type observed map[string]int
 
-func (o observed) Observe(route string, outcome Outcome, _ time.Duration) {
+func (o observed) Observe(_, route string, outcome Outcome, _ time.Duration) {
 	o[route+" "+string(outcome)]++
 }

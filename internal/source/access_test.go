@@ -210,7 +210,7 @@ func TestARotatedClientSecretIsFeltWhenTheAccessTokenEnds(t *testing.T) {
 	w.kind(cred, time.Minute, app, infisical.KindIdentityRejected)
 	result := w.see(cred, time.Minute, app)
 	w.Expect(Transient(result.Err)).To(BeFalse())
-	w.Expect(result.Err.Error()).To(Equal("POST " + universalPath + ": the server rejected the machine identity's login: its client secret, " +
+	w.Expect(result.Err.Error()).To(Equal("POST " + universalPath + " at " + cred.Server.Host() + ": the server rejected the machine identity's login: its client secret, " +
 		"or the ServiceAccount and the token of it (status 401)"))
 	w.Expect(result.Snapshot).NotTo(BeNil(), "the last good one")
 	w.notes()

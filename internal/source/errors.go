@@ -14,12 +14,14 @@ import (
 var (
 	// ErrNoRead: the token's permissions do not include read.
 	ErrNoRead = errors.New("the token does not have the read permission")
+	// ErrNoWrite: the token's permissions do not include write.
+	ErrNoWrite = errors.New("the token does not have the write permission")
 	// ErrProjectVersion: Client was asked for, and the project cannot be decrypted by clients.
-	ErrProjectVersion = errors.New("decryption is Client, but the project is of version 3, whose secrets only the server can decrypt: use Auto or Server")
+	ErrProjectVersion = errors.New("the project is of version 3, whose secrets only the server encrypts and decrypts: use Auto or Server in place of Client")
 	// ErrProjectKey: the key of the project does not open with the token's fourth part.
-	ErrProjectKey = errors.New("the project's key does not open with the token's fourth part")
+	ErrProjectKey = errors.New("the project's key does not open with the token's fourth part: put the whole token into its Secret again, as Infisical showed it")
 	// ErrClientNeedsKey: Client was asked for, and the token has three parts, or the project has no key for it.
-	ErrClientNeedsKey = errors.New("decryption is Client, but there is nothing to decrypt with: the token has no fourth part, or the project no key for it")
+	ErrClientNeedsKey = errors.New("there is nothing to encrypt or decrypt with, as Client asks for: the token has no fourth part, or the project no key for it")
 )
 
 // What identities add to them.
@@ -27,11 +29,14 @@ var (
 	// ErrIdentityIncomplete: a part of the identity is empty.
 	ErrIdentityIncomplete = errors.New("the machine identity lacks its id, what it logs in with, or the project")
 	// ErrIdentityClient: Client was asked for, and an identity reads.
-	ErrIdentityClient = errors.New("decryption is Client, but a machine identity has no key of the project: use Auto or Server")
+	ErrIdentityClient = errors.New("a machine identity has no key of the project: use Auto or Server in place of Client")
 	// ErrUnconfirmed: there is nothing, and no way to tell whether the place is empty or gone.
 	ErrUnconfirmed = errors.New("the server found no secrets, and whether the folder is there cannot be asked for: " +
 		"it does not tell the project's id, so name the project by its id")
 )
+
+// ErrProjectUnnamed says that what is to be written needs the project's id.
+var ErrProjectUnnamed = errors.New("the server does not tell the project's id, which writing needs: name the project by its id")
 
 // JWTError says that there was no token of a ServiceAccount to log in with. It counts as one that heals by itself: nothing here knows
 // better.
@@ -109,10 +114,11 @@ func paceOf(err error) pace {
 	switch infisical.KindOf(err) {
 	case infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound, infisical.KindPermissionDenied,
 		infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindValidation, infisical.KindNoServerKey,
-		infisical.KindIdentityRejected, infisical.KindIdentityNotFound, infisical.KindProjectNotFound, infisical.KindWrongPlace, infisical.KindValueHidden, infisical.KindHostNotAllowed, infisical.KindBadCABundle:
+		infisical.KindIdentityRejected, infisical.KindIdentityNotFound, infisical.KindProjectNotFound, infisical.KindWrongPlace, infisical.KindValueHidden, infisical.KindHostNotAllowed, infisical.KindBadCABundle,
+		infisical.KindSecretExists, infisical.KindApprovalNeeded, infisical.KindUnsendable:
 		return paceSlow // verdicts of the server, or of our own settings
 	}
-	for _, lasting := range []error{ErrNoRead, ErrProjectVersion, ErrClientNeedsKey, ErrProjectKey, ErrIdentityClient} {
+	for _, lasting := range []error{ErrNoRead, ErrNoWrite, ErrProjectUnnamed, ErrProjectVersion, ErrClientNeedsKey, ErrProjectKey, ErrIdentityClient} {
 		if errors.Is(err, lasting) {
 			return paceSlow
 		}

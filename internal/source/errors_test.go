@@ -53,7 +53,7 @@ func TestTheSlowerIsLookedAgainTheLessItHealsByItself(t *testing.T) {
 		"no permission":    {ErrNoRead, paceSlow},
 		"version 3":        {ErrProjectVersion, paceSlow},
 		"no key":           {ErrClientNeedsKey, paceSlow},
-		"key of another's": {fmt.Errorf("%w: %w", ErrProjectKey, servicetoken.ErrOpen), paceSlow},
+		"key of another's": {fmt.Errorf("%w: %w", ErrProjectKey, servicetoken.ErrNonce), paceSlow},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
@@ -82,13 +81,11 @@ func doubtful(err error) bool {
 }
 
 func (r *reader) readWith(ctx context.Context, token *Token, auth infisical.Authorization) (*Snapshot, error) {
-	switch {
-	case !token.canRead:
+	if !token.canRead {
 		return nil, ErrNoRead
-	case !token.Identity && !token.Scopes.Allow(r.Place.Environment, r.Place.Path):
-		return nil, &ScopeError{Place: r.Place, Scopes: token.Scopes}
-	case token.environments != nil && !slices.Contains(token.environments, r.Place.Environment):
-		return nil, &NotFoundError{Place: r.Place, Environment: true}
+	}
+	if err := token.reaches(r.Place); err != nil {
+		return nil, err
 	}
 	client, err := r.decryptsHere(token)
 	if err != nil {
@@ -98,10 +95,7 @@ func (r *reader) readWith(ctx context.Context, token *Token, auth infisical.Auth
 	if r.from != token {
 		etag = ""
 	}
-	query := infisical.Query{
-		ProjectID: token.projectID, ProjectSlug: token.projectSlug,
-		Environment: r.Place.Environment, Path: r.Place.Path, Recursive: r.Place.Recursive,
-	}
+	query := token.query(r.Place)
 	var next *Snapshot
 	if client {
 		next, etag, err = r.encrypted(ctx, token, query, etag)
@@ -117,12 +111,7 @@ func (r *reader) readWith(ctx context.Context, token *Token, auth infisical.Auth
 	if next.Empty() {
 		// An empty answer may also be a missing folder, or an environment that was renamed or deleted. Since its bytes are the
 		// same in all three cases, so is its ETag, and it is confirmed every time.
-		if token.projectID == "" {
-			return nil, ErrUnconfirmed
-		}
-		if err := r.Server.SecretImports(ctx, auth, query); infisical.KindOf(err) == infisical.KindFolderNotFound {
-			return nil, &NotFoundError{Place: r.Place}
-		} else if err != nil {
+		if err := r.confirm(ctx, auth, token, r.Place); err != nil {
 			return nil, err
 		}
 	}
@@ -130,13 +119,25 @@ func (r *reader) readWith(ctx context.Context, token *Token, auth infisical.Auth
 	return next, nil
 }
 
+// confirm tells an empty place from one that is gone.
+func (c Credential) confirm(ctx context.Context, auth infisical.Authorization, token *Token, place Place) error {
+	if token.projectID == "" {
+		return ErrUnconfirmed
+	}
+	err := c.Server.SecretImports(ctx, auth, token.query(place))
+	if infisical.KindOf(err) == infisical.KindFolderNotFound {
+		return &NotFoundError{Place: place}
+	}
+	return err
+}
+
 // decryptsHere chooses the endpoint: true for the encrypted one, false for the server-decrypted ones.
-func (r *reader) decryptsHere(token *Token) (bool, error) {
+func (c Credential) decryptsHere(token *Token) (bool, error) {
 	possible := token.ProjectVersion < 3 && token.hasKey
 	switch {
-	case token.Identity && r.Decryption == Client:
+	case token.Identity && c.Decryption == Client:
 		return false, ErrIdentityClient
-	case r.Decryption == Server || r.Decryption == Auto && !possible:
+	case c.Decryption == Server || c.Decryption == Auto && !possible:
 		return false, nil
 	case token.ProjectVersion >= 3:
 		return false, ErrProjectVersion

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -31,10 +32,32 @@ type Token struct {
 	projectSlug  string   // in place of the id, where the server does not tell that
 	environments []string // nil when the server does not tell an identity
 	canRead      bool
+	canWrite     bool
 	hasKey       bool // there is a key to decrypt with, if it opens
 	sealedKey    servicetoken.Sealed
 	key          servicetoken.ProjectKey // what sealedKey opens to,
 	keyErr       error                   // or why it does not: of no concern where the server decrypts
+}
+
+// CanRead says whether it may read, as far as that is known: of an identity, only the server knows.
+func (t *Token) CanRead() bool { return t.canRead }
+
+// reaches says why a place lies where the token cannot get, if that is known without asking there.
+func (t *Token) reaches(place Place) error {
+	switch {
+	case !t.Identity && !t.Scopes.Allow(place.Environment, place.Path):
+		return &ScopeError{Place: place, Scopes: t.Scopes}
+	case t.environments != nil && !slices.Contains(t.environments, place.Environment):
+		return &NotFoundError{Place: place, Environment: true}
+	}
+	return nil
+}
+
+// query asks for a place of the token's project.
+func (t *Token) query(place Place) infisical.Query {
+	return infisical.Query{
+		ProjectID: t.projectID, ProjectSlug: t.projectSlug, Environment: place.Environment, Path: place.Path, Recursive: place.Recursive,
+	}
 }
 
 // newSession returns the poller that keeps the description of one token or identity, for all sources read with it.
@@ -69,7 +92,8 @@ func (p *Pool) newSession(cred Credential, access *access) *poller[*Token] {
 func (t *Token) equal(o *Token) bool {
 	sameExpiry := t.ExpiresAt == o.ExpiresAt || t.ExpiresAt != nil && o.ExpiresAt != nil && t.ExpiresAt.Equal(*o.ExpiresAt)
 	return sameExpiry && slices.Equal(t.Scopes, o.Scopes) && t.ProjectVersion == o.ProjectVersion && t.projectID == o.projectID &&
-		t.projectSlug == o.projectSlug && slices.Equal(t.environments, o.environments) && t.canRead == o.canRead && t.hasKey == o.hasKey && t.sealedKey.Equal(o.sealedKey)
+		t.projectSlug == o.projectSlug && slices.Equal(t.environments, o.environments) &&
+		t.canRead == o.canRead && t.canWrite == o.canWrite && t.hasKey == o.hasKey && t.sealedKey.Equal(o.sealedKey)
 }
 
 // explain makes one error of the two with which the server answers to an expired token: it says so once, deletes the token,
@@ -86,7 +110,7 @@ func (t *Token) explain(err error, now time.Time) error {
 // describeIdentity asks the server for the project of an identity. That the server does not tell is no failure: what can be read
 // can be read without.
 func describeIdentity(ctx context.Context, cred Credential, auth infisical.Authorization, before *Token) (*Token, error) {
-	t := &Token{ID: cred.Identity.ID(), Identity: true, canRead: true}
+	t := &Token{ID: cred.Identity.ID(), Identity: true, canRead: true, canWrite: true}
 	t.projectID, t.projectSlug = cred.Identity.project()
 	var project infisical.Project
 	var err error
@@ -123,7 +147,7 @@ func describe(ctx context.Context, cred Credential, before *Token) (*Token, erro
 	slices.Sort(project.Environments) // in any order they are the same
 	t := &Token{
 		ID: cred.Token.ID(), ExpiresAt: info.ExpiresAt, Scopes: info.Scopes, ProjectVersion: project.Version,
-		projectID: info.ProjectID, environments: project.Environments, canRead: slices.Contains(info.Permissions, "read"),
+		projectID: info.ProjectID, environments: project.Environments, canRead: slices.Contains(info.Permissions, "read"), canWrite: slices.Contains(info.Permissions, "write"),
 		sealedKey: info.ProjectKey, hasKey: cred.Token.HasKey() && !info.ProjectKey.IsZero(),
 	}
 	switch {
@@ -131,7 +155,11 @@ func describe(ctx context.Context, cred Credential, before *Token) (*Token, erro
 	case before != nil && before.sealedKey.Equal(t.sealedKey):
 		t.key, t.keyErr = before.key, before.keyErr
 	default:
-		if t.key, err = cred.Token.OpenProjectKey(t.sealedKey); err != nil {
+		t.key, err = cred.Token.OpenProjectKey(t.sealedKey)
+		switch {
+		case errors.Is(err, servicetoken.ErrOpen):
+			t.keyErr = ErrProjectKey // which says all that there is to it
+		case err != nil:
 			t.keyErr = fmt.Errorf("%w: %w", ErrProjectKey, err)
 		}
 	}

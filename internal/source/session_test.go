@@ -245,7 +245,6 @@ func TestAKeyThatDoesNotOpenMattersToWhomItDecryptsFor(t *testing.T) {
 	w.pool.Read(bob, byServer, day, app)
 	err := w.failure(cred, day, app)
 	w.Expect(err).To(MatchError(ErrProjectKey))
-	w.Expect(err).To(MatchError(servicetoken.ErrOpen))
 	w.Expect(Transient(err)).To(BeFalse())
 	w.expect(asked{token: 1, project: 1, v4: 1})
 	result := w.pool.Read(bob, byServer, day, app).Places[app]

@@ -1,6 +1,6 @@
 // Package source reads what service tokens and machine identities may read: each distinct source once, whoever wants it. Objects
 // subscribe, a poller per source fetches and decrypts at the shortest interval that a subscriber wants, keeps the last good answer
-// in memory, and tells its subscribers when it changed. It never writes anything anywhere, and knows nothing of Kubernetes.
+// in memory, and tells its subscribers when it changed. Who has something to write gets a Folder. It knows nothing of Kubernetes.
 package source
 
 import (
