@@ -44,6 +44,7 @@ func reasonOf(err error) (reason string, known bool) {
 		{stv1.ReasonTargetTooLarge, is[*target.TooLargeError](err)},
 		{stv1.ReasonTargetConflict, is[*target.ConflictError](err)},
 		{stv1.ReasonTargetConflict, is[*target.RefusedError](err)},
+		{stv1.ReasonTargetConflict, is[*foughtError](err)},
 		{stv1.ReasonWriteFailed, is[*writeError](err)},
 		{stv1.ReasonTemplateFailed, is[*target.InvalidError](err)},
 		{stv1.ReasonTemplateFailed, is[*target.IncompleteError](err)},

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -217,4 +218,29 @@ func (w *world) refuseUpdates(group, resource string, probe client.Object) (allo
 		remove()
 		w.Eventually(update).Should(Succeed())
 	}
+}
+
+// TestAFightOverASecretIsToldOf: whoever undoes each heal has the Secret wrong most of the time, and Ready must not say otherwise.
+func TestAFightOverASecretIsToldOf(t *testing.T) {
+	w := newWorld(t)
+	w.synced()
+	edit := func() {
+		secret, err := w.secret("shop-env")
+		w.Expect(err).NotTo(HaveOccurred())
+		if string(secret.Data["A"]) == "alpha" {
+			secret.Data["A"] = []byte("theirs")
+			_ = w.client.Update(w.ctx, secret) // a conflict is as good: it was healed
+		}
+	}
+	w.Eventually(func() string {
+		edit()
+		return w.reason("shop")()
+	}, time.Minute).Should(Equal(stv1.ReasonTargetConflict))
+	w.Expect(w.message("shop")).To(HavePrefix("somebody changes Secret shop-env again and again"))
+	w.Expect(w.events("shop")()).To(HaveKey(stv1.ReasonTargetConflict))
+	version := w.get("shop").ResourceVersion
+	edit()
+	w.Consistently(func() string { return w.get("shop").ResourceVersion }, 2*time.Second).Should(Equal(version), "the fight is told once")
+	w.Eventually(w.data("shop-env"), time.Minute).Should(HaveKeyWithValue("A", "alpha"))
+	w.Eventually(w.reason("shop"), 2*time.Minute).Should(Equal(stv1.ReasonSynced), "when it is over")
 }

@@ -26,6 +26,7 @@ type placed struct {
 	written target.Result
 	err     error         // has a reason, or is the API server's and worth another try
 	held    time.Duration // it was healed a moment ago, and is not to be looked at again before
+	fought  bool          // it was healed now, as it was again and again
 }
 
 // writers is how many targets of one subject are written at the same time: of most there is one, of a cluster's one in each namespace.
@@ -88,7 +89,20 @@ func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shap
 	if p.written, p.err = r.targets.Apply(ctx, desired); p.err == nil && p.written.Healed {
 		r.heals.Next(id, r.clock.Now())
 		r.heals.GC()
+		p.fought = r.heals.Get(id) >= healTold
 	}
+}
+
+// foughtError says that somebody changes a target again and again, so that it is wrong most of the time.
+type foughtError struct {
+	target    stv1.TargetReference
+	namespace string
+}
+
+func (e *foughtError) Error() string {
+	return fmt.Sprintf("somebody changes %s %s again and again, and it is put right ever more rarely, at least every %s: "+
+		"see who with kubectl get %s %s -n %s -o yaml --show-managed-fields",
+		e.target.Kind, e.target.Name, healMax, strings.ToLower(string(e.target.Kind)), e.target.Name, e.namespace)
 }
 
 // id tells placed targets apart. It has the UID, as an object that is made anew begins anew.
@@ -115,6 +129,11 @@ func (r *reconciler) summary(s *subject, all []placed, skipped []string) (outcom
 			held = held || p.held > 0
 			out.sooner(p.held)
 			r.troubles.over(p.id(s))
+			if p.fought {
+				p.err = &foughtError{p.target, p.namespace}
+				failed = append(failed, p)
+				out.sooner(r.heals.Get(p.id(s)))
+			}
 			continue
 		}
 		if _, known := reasonOf(p.err); !known {
