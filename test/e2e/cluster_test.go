@@ -89,7 +89,7 @@ func (c *cluster) clear(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()                                                                            // the test's has ended
 	_ = exec.CommandContext(ctx, c.helmBinary, "uninstall", "sto", "--namespace=operator", "--wait").Run() // if it is still there
-	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "crd/clusterservicetokensecrets.servicetoken.io", "crd/infisicalsecrets.secrets.infisical.com", "clusterrolebinding/e2e-metrics-reader").Run()
+	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "crd/clusterservicetokensecrets.servicetoken.io", "crd/servicetokenpushes.servicetoken.io", "crd/infisicalsecrets.secrets.infisical.com", "clusterrolebinding/e2e-metrics-reader").Run()
 	for _, name := range []string{"infisical", "operator", "shop", "elsewhere", "restarts"} {
 		err := c.client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 		if client.IgnoreNotFound(err) != nil {
@@ -192,11 +192,34 @@ func (c *cluster) project(namespace string, secrets map[string]string) string {
 	return made.ID
 }
 
-func (c *cluster) token(namespace, project string) string {
+// token makes one that reads /shop of prod, or what permissions say.
+func (c *cluster) token(namespace, project string, permissions ...string) string {
 	c.t.Helper()
 	var made struct{ Token string }
-	c.manage(namespace, "POST", "projects/"+project+"/tokens", map[string]any{"name": "e2e", "scopes": []map[string]string{{"environment": "prod", "secretPath": "/shop"}}}, &made)
+	c.manage(namespace, "POST", "projects/"+project+"/tokens", map[string]any{
+		"name": "e2e", "scopes": []map[string]string{{"environment": "prod", "secretPath": "/shop"}}, "permissions": permissions,
+	}, &made)
 	return made.Token
+}
+
+// identity is a machine identity of the development Infisical.
+type identity struct {
+	ID           string `json:"identityId"`
+	ClientID     string `json:"clientId"`
+	ClientSecret string `json:"clientSecret"`
+}
+
+// identity makes one that may use the project, and that a ServiceAccount may log in as, too.
+func (c *cluster) identity(namespace, project, account string) (made identity) {
+	c.t.Helper()
+	c.manage(namespace, "POST", "projects/"+project+"/identities", map[string]any{"ttl": "10s", "maxTTL": "20s", "serviceAccount": account}, &made)
+	return made
+}
+
+// webhook has the project's changes told to a URL.
+func (c *cluster) webhook(namespace, project, url, secret string) {
+	c.t.Helper()
+	c.manage(namespace, "POST", "projects/"+project+"/webhooks", map[string]any{"url": url, "secret": secret}, nil)
 }
 
 func (c *cluster) change(namespace, project string, values map[string]string) {

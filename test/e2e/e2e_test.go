@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os/exec"
 	"slices"
@@ -190,6 +191,69 @@ func TestAsAUser(t *testing.T) {
 		c.change("infisical", project, map[string]string{"PASSWORD": "migrated"})
 		g.Eventually(c.data("shop", "moved-env"), 2*time.Minute).Should(HaveKeyWithValue("PASSWORD", "migrated"), "it is read each minute")
 		g.Eventually(c.data("shop", "shop-env"), time.Minute).Should(HaveKeyWithValue("PASSWORD", "migrated"))
+	})
+
+	step("a webhook makes a change arrive long before the next read", func(t *testing.T, g *WithT) {
+		c.secret("operator", "webhooks", map[string]string{"e2e": "webhook-secret"})
+		c.helm(t, "upgrade", "sto", c.chart, "--namespace=operator", "--wait", "--timeout=2m", "--reuse-values",
+			"--set=webhook.enabled=true,webhook.secretName=webhooks,kubernetesAuth.enabled=true,push.enabled=true,replicas=2")
+		c.webhook("infisical", project, "http://sto-service-token-operator-webhook.operator.svc:9443/", "webhook-secret")
+		c.object("shop", "rarely", "rarely-env", func(o *stv1.ServiceTokenSecret) { o.Spec.RefreshInterval = metav1.Duration{Duration: time.Hour} })
+		g.Eventually(c.data("shop", "rarely-env")).Should(HaveKeyWithValue("PASSWORD", "migrated"))
+		// A rollout of the operator may be under way still, and nobody tries a delivery again that found no leader.
+		for i := range 5 {
+			value := fmt.Sprint("by webhook ", i)
+			c.change("infisical", project, map[string]string{"PASSWORD": value})
+			err := InterceptGomegaFailure(func() {
+				g.Eventually(c.data("shop", "rarely-env"), 5*time.Second).Should(HaveKeyWithValue("PASSWORD", value))
+			})
+			if err == nil {
+				return
+			}
+		}
+		t.Fatal("five deliveries did not arrive")
+	})
+
+	step("machine identities read, by a client secret and as a ServiceAccount, and leave the Secret as it is", func(_ *testing.T, g *WithT) {
+		before := c.quiet("shop")
+		g.Expect(c.client.Create(c.ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reader"}})).To(Succeed())
+		identity := c.identity("infisical", project, "shop/reader")
+		c.secret("shop", "infisical-identity", map[string]string{"clientId": identity.ClientID, "clientSecret": identity.ClientSecret})
+		for name, auth := range map[string]stv1.Auth{
+			"many-aa": {UniversalAuth: &stv1.UniversalAuth{Project: project, SecretRef: stv1.ClientSecretRef{Name: "infisical-identity"}}},
+			"many-ab": {KubernetesAuth: &stv1.KubernetesAuth{Project: project, IdentityID: identity.ID, ServiceAccountRef: stv1.ServiceAccountRef{Name: "reader"}}},
+		} {
+			var obj stv1.ServiceTokenSecret
+			g.Expect(c.client.Get(c.ctx, client.ObjectKey{Namespace: "shop", Name: name}, &obj)).To(Succeed())
+			obj.Spec.Auth = auth
+			g.Expect(c.client.Update(c.ctx, &obj)).To(Succeed())
+		}
+		after := c.quiet("shop")
+		for _, name := range []string{"many-aa", "many-ab"} {
+			g.Expect(after["Secret "+name]).To(Equal(before["Secret "+name]), "nothing is written")
+			g.Expect(c.reason("shop", name)()).To(Equal(stv1.ReasonSynced))
+		}
+		c.change("infisical", project, map[string]string{"PASSWORD": "for identities"})
+		for _, name := range []string{"many-aa", "many-ab"} {
+			g.Eventually(c.data("shop", name), time.Minute).Should(HaveKeyWithValue("PASSWORD", "for identities"))
+		}
+	})
+
+	step("what is made in the cluster is pushed, and read by another object at once", func(_ *testing.T, g *WithT) {
+		c.secret("shop", "made-here", map[string]string{"PUSHED": " made\r\nhere "})
+		c.secret("shop", "push-token", map[string]string{"token": c.token("infisical", project, "read", "write")})
+		push := &stv1.ServiceTokenPush{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "made-here"}}
+		push.Spec.Auth.ServiceToken = &stv1.ServiceTokenAuth{SecretRef: stv1.SecretKeyRef{Name: "push-token"}}
+		push.Spec.Source.SecretRef.Name, push.Spec.Destination = "made-here", stv1.PushDestination{Environment: "prod", Path: "/shop"}
+		push.Spec.DeletionPolicy = stv1.DeletionPolicyDelete
+		g.Expect(c.client.Create(c.ctx, push)).To(Succeed())
+		g.Eventually(c.data("shop", "shop-env"), time.Minute).Should(HaveKeyWithValue("PUSHED", " made\r\nhere "))
+		c.kill("operator", "")
+		c.secret("shop", "made-here", map[string]string{"PUSHED": "changed"})
+		g.Eventually(c.data("shop", "shop-env"), 2*time.Minute).Should(HaveKeyWithValue("PUSHED", "changed"))
+		g.Expect(c.client.Delete(c.ctx, push)).To(Succeed())
+		g.Eventually(c.data("shop", "shop-env"), time.Minute).ShouldNot(HaveKey("PUSHED"))
+		g.Expect(c.data("shop", "shop-env")()).To(HaveKey("PASSWORD"), "it deletes what it wrote and nothing else")
 	})
 
 	step("uninstalling leaves objects and Secrets", func(t *testing.T, g *WithT) {
