@@ -157,8 +157,11 @@ func (s *subject) together(all []placed) string {
 		}
 		namespaces[p.target] = 0
 		text := string(p.target.Kind) + " " + p.target.Name
-		if len(p.written.Keys) > 0 {
-			text += ", keys " + listed(p.written.Keys)
+		if set := slices.DeleteFunc(slices.Clone(p.written.Keys), func(key string) bool { return slices.Contains(p.removed, key) }); len(set) > 0 {
+			text += ", keys " + listed(set)
+		}
+		if len(p.removed) > 0 {
+			text += ", removed " + listed(p.removed)
 		}
 		if s.cluster != nil {
 			text += ", in namespace " + p.namespace

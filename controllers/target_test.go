@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -243,4 +244,21 @@ func TestAFightOverASecretIsToldOf(t *testing.T) {
 	w.Consistently(func() string { return w.get("shop").ResourceVersion }, 2*time.Second).Should(Equal(version), "the fight is told once")
 	w.Eventually(w.data("shop-env"), time.Minute).Should(HaveKeyWithValue("A", "alpha"))
 	w.Eventually(w.reason("shop"), 2*time.Minute).Should(Equal(stv1.ReasonSynced), "when it is over")
+}
+
+// TestAnEventTellsRemovedKeysFromOthers: that keys went is no small news to whoever reads it at night.
+func TestAnEventTellsRemovedKeysFromOthers(t *testing.T) {
+	w := newWorld(t)
+	w.synced()
+	w.project.Delete("prod", "/shop", "A")
+	w.project.Put("prod", "/shop", "C", "new")
+	w.refresh("shop")
+	w.Eventually(func() (notes []string) {
+		var list eventsv1.EventList
+		w.Expect(w.client.List(w.ctx, &list, client.InNamespace(w.ns))).To(Succeed())
+		for _, e := range list.Items {
+			notes = append(notes, e.Note)
+		}
+		return notes
+	}).Should(ContainElement("wrote a change: Secret shop-env, keys C, removed A"))
 }

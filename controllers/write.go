@@ -24,6 +24,7 @@ type placed struct {
 	shape     error // err is that: it is the same in every namespace
 
 	written target.Result
+	removed []string      // those of the keys written that are not there any more
 	err     error         // has a reason, or is the API server's and worth another try
 	held    time.Duration // it was healed a moment ago, and is not to be looked at again before
 	fought  bool          // it was healed now, as it was again and again
@@ -86,7 +87,13 @@ func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shap
 	desired.Labels, desired.Annotations, desired.Data = shape.labels, shape.annotations, shape.data
 	// What a namespace had before its ClusterServiceTokenSecret took it over is not known of each.
 	desired.Revision, desired.Known = revision, s.cluster == nil && slices.Contains(writtenBy(&s.Status), p.target)
-	if p.written, p.err = r.targets.Apply(ctx, desired); p.err == nil && p.written.Healed {
+	p.written, p.err = r.targets.Apply(ctx, desired)
+	for _, key := range p.written.Keys {
+		if _, kept := shape.data[key]; !kept {
+			p.removed = append(p.removed, key)
+		}
+	}
+	if p.err == nil && p.written.Healed {
 		r.heals.Next(id, r.clock.Now())
 		r.heals.GC()
 		p.fought = r.heals.Get(id) >= healTold
