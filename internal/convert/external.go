@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"strings"
 	"time"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -241,9 +240,11 @@ func (e *external) setTarget() error {
 	}
 	e.templates(at, &t)
 	e.result.Spec.Target = t
-	e.adopt(t.CreationPolicy == "" && !e.result.Spec.Suspend, strings.Join([]string{
-		"kubectl patch externalsecrets." + externalGroup, e.from.Metadata.Name + e.inNamespace(),
-		`--type=merge -p '{"spec":{"target":{"creationPolicy":"Orphan","deletionPolicy":"Retain"}}}'`,
-	}, " ")+"\n  kubectl delete externalsecrets."+externalGroup+" "+e.from.Metadata.Name+e.inNamespace())
+	e.adopt(departure{
+		resource: "externalsecrets." + externalGroup,
+		first:    `{"spec":{"target":{"creationPolicy":"Orphan","deletionPolicy":"Retain"}}}`, // else the reference is put back
+		// By the label their operator finds what to delete when an ExternalSecret of this name has another target.
+		ties: `"ownerReferences":null,"labels":{"reconcile.external-secrets.io/created-by":null}`,
+	})
 	return nil
 }

@@ -100,7 +100,7 @@ func (e *external) sourceOf(at place, field string, ref *externalSourceRef) (ext
 	case ref == nil:
 		return e.main, true
 	case ref.GeneratorRef != nil:
-		e.differs(at.parent(), "%s.sourceRef.generatorRef was left out: there are no generators here. Keep the ExternalSecret for it, with another target.", field)
+		e.differs(at.parent(), "%s.sourceRef.generatorRef was left out: there are no generators here. Make another ExternalSecret for it, with another target.", field)
 		return externalStore{}, false
 	case ref.StoreRef == nil:
 		return e.main, true
@@ -108,7 +108,7 @@ func (e *external) sourceOf(at place, field string, ref *externalSourceRef) (ext
 	s := e.store(*ref.StoreRef)
 	switch a, b := e.main.provider, s.provider; {
 	case s.otherProvider:
-		e.differs(at.parent(), "%s was left out: its store %s is not an Infisical one. Keep the ExternalSecret for it, with another target.", field, s.title)
+		e.differs(at.parent(), "%s was left out: its store %s is not an Infisical one. Make another ExternalSecret for it, with another target.", field, s.title)
 		return s, false
 	case b == nil:
 		e.differs(at, "%s: its store %s is not among the input. It decides which environment and path are read.", field, s.title)

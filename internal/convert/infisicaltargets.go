@@ -57,8 +57,8 @@ func (d *draft) addTargets(wanted []wantedTarget, resource string) error {
 	} else {
 		d.result.Spec.Targets = targets
 	}
-	owned := slices.ContainsFunc(wanted, func(w wantedTarget) bool { return w.policy == "Owner" })
-	d.adopt(owned, "kubectl delete "+resource+" "+d.from.Metadata.Name+d.inNamespace()+" --cascade=orphan")
+	// Their operator sets a reference when it makes a target and never takes it off; and it deletes what has one under another policy.
+	d.adopt(departure{resource: resource, ties: `"ownerReferences":null`})
 	return nil
 }
 
@@ -188,9 +188,24 @@ func (d *draft) template(at place, field string, l dialect, text string) transla
 	return made
 }
 
-// adopt says how to take over what the other operator made, and how to get rid of the other object without what it made.
-func (d *draft) adopt(owned bool, remove string) {
-	var commands []string
+// departure is how the other object goes without what it made.
+type departure struct {
+	resource string // of the object, for kubectl
+	first    string // a merge patch of the object that comes before all else; not where its targets are somebody else's
+	ties     string // what ties a target to the object: of a merge patch that takes it off, the fields of the metadata
+}
+
+// adopt says how to get rid of the other object without what it made, and then how to take that over. The references are taken off by
+// hand, as there are versions of both operators that leave them to garbage collection. kubectl's --cascade=orphan does not help:
+// Infisical's operator removes all finalizers of an object that is deleted, the one that this goes by too.
+func (d *draft) adopt(from departure) {
+	text := "From " + d.from.title() + "."
+	if d.result.Spec.Suspend { // there is nothing to take over, and nobody else who writes
+		d.comments[head] = append([]string{text}, d.comments[head]...)
+		return
+	}
+	object := from.resource + " " + d.from.Metadata.Name + d.inNamespace()
+	var release, allow []string
 	for _, t := range d.targets() {
 		if t.CreationPolicy == stv1.CreationPolicyMerge {
 			continue // it is somebody else's, and stays so
@@ -202,20 +217,20 @@ func (d *draft) adopt(owned bool, remove string) {
 		if t.Kind == stv1.TargetKindConfigMap {
 			kind = "configmap"
 		}
-		commands = append(commands, fmt.Sprintf("  kubectl annotate %s %s%s servicetoken.io/adopt=true", kind, name, d.inNamespace()))
+		made := kind + " " + name + d.inNamespace()
+		release = append(release, fmt.Sprintf("\n  kubectl patch %s --type=merge -p '{\"metadata\":{%s}}'", made, from.ties))
+		allow = append(allow, fmt.Sprintf("\n  kubectl annotate %s servicetoken.io/adopt=true", made))
 	}
-	text := "From " + d.from.title() + "."
-	if d.result.Spec.Suspend { // there is nothing to take over, and nobody else who writes
-		d.comments[head] = append([]string{text}, d.comments[head]...)
-		return
+	if len(release) > 0 && from.first != "" {
+		release = slices.Insert(release, 0, fmt.Sprintf("\n  kubectl patch %s --type=merge -p '%s'", object, from.first))
 	}
-	if len(commands) > 0 {
-		text += " To let this object take over what is there, without a write as long as the data is equal:\n" + strings.Join(commands, "\n")
+	text += " First let the other object go: two that write one Secret undo each other's changes."
+	if len(release) > 0 {
+		text += " The order matters: what it still owns goes with it."
 	}
-	if owned {
-		text += "\nThe other object owns what it made, and would take it along when it is deleted. So delete it like this:\n  " + remove
-	} else {
-		text += "\nThen delete the other object: two that write one Secret undo each other's changes."
+	text += strings.Join(release, "") + "\n  kubectl delete " + object
+	if len(allow) > 0 {
+		text += "\nThen let this object take over what is there, without a write as long as the data is equal:" + strings.Join(allow, "")
 	}
 	d.comments[head] = append([]string{text}, d.comments[head]...)
 }
