@@ -171,7 +171,7 @@ func TestErrorsNameDocumentAndFieldAndNoValue(t *testing.T) {
 		"no target":     {infisical + "spec: {managedSecretReference: {secretName: 'A B'}}\n", "document 1: spec.managedSecretReference.secretName: is not a name: lower-case letters, digits, - and ."},
 		"no interval":   {infisical + "spec: {syncConfig: {resyncInterval: hunter2}}\n", "document 1: spec.syncConfig.resyncInterval: is not an interval such as 60s, 5m, 1h, 1d or 1w"},
 		"no duration":   {external + "spec: {refreshInterval: hunter2}\n", "document 1: spec.refreshInterval: is not a duration such as 1h or 10m"},
-		"no policy":     {external + "spec: {target: {creationPolicy: hunter2}}\n", "document 1: spec.target.creationPolicy: is none of Owner, Orphan, Merge and None"},
+		"no policy":     {external + "spec: {target: {creationPolicy: hunter2}}\n", "document 1: spec.target.creationPolicy: is none of Owner, Orphan, Merge, CreateOrMerge and None"},
 		"no kind":       {static + "spec: {targets: [{name: a, kind: hunter2}]}\n", "document 1: spec.targets[0].kind: is neither Secret nor ConfigMap"},
 		"no templates":  {static + "spec: {targets: [{name: a, kind: Secret, template: {data: [hunter2]}}]}\n", "document 1: spec.targets[0].template.data: has a wrong type: a map of texts is expected, or a text"},
 		"no owner":      {static + "spec: {targets: [{name: a, kind: Secret, creationPolicy: hunter2}]}\n", "document 1: spec.targets[0].creationPolicy: is neither Owner nor Orphan"},

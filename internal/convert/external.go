@@ -218,11 +218,14 @@ func (e *external) setTarget() error {
 	case "", "Owner":
 	case "Orphan", "Merge":
 		t.CreationPolicy = stv1.CreationPolicy(from.CreationPolicy)
+	case "CreateOrMerge":
+		t.CreationPolicy = stv1.CreationPolicyMerge
+		e.differs(at.to("creationPolicy"), "spec.target.creationPolicy: CreateOrMerge makes a Secret that is not there, which Merge waits for.")
 	case "None":
 		e.result.Spec.Suspend = true
 		e.differs(spec.to("suspend"), "spec.target.creationPolicy: None writes no Secret: this object is suspended.")
 	default:
-		return e.from.bad("spec.target.creationPolicy", "is none of Owner, Orphan, Merge and None")
+		return e.from.bad("spec.target.creationPolicy", "is none of Owner, Orphan, Merge, CreateOrMerge and None")
 	}
 	switch from.DeletionPolicy {
 	case "", "Retain":

@@ -89,7 +89,7 @@ func (c *cluster) clear(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()                                                                            // the test's has ended
 	_ = exec.CommandContext(ctx, c.helmBinary, "uninstall", "sto", "--namespace=operator", "--wait").Run() // if it is still there
-	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "crd/clusterservicetokensecrets.servicetoken.io", "crd/servicetokenpushes.servicetoken.io", "crd/infisicalsecrets.secrets.infisical.com", "clusterrolebinding/e2e-metrics-reader").Run()
+	_ = exec.CommandContext(ctx, c.kubectl, "delete", "--ignore-not-found", "crd/servicetokensecrets.servicetoken.io", "crd/clusterservicetokensecrets.servicetoken.io", "crd/servicetokenpushes.servicetoken.io", "crd/infisicalsecrets.secrets.infisical.com", "crd/externalsecrets.external-secrets.io", "crd/secretstores.external-secrets.io", "clusterrolebinding/e2e-metrics-reader").Run()
 	for _, name := range []string{"infisical", "operator", "shop", "elsewhere", "restarts"} {
 		err := c.client.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 		if client.IgnoreNotFound(err) != nil {

@@ -185,11 +185,13 @@ func TestAsAUser(t *testing.T) {
 		g.Eventually(c.data("restarts", "shared"), time.Minute).Should(BeNil(), "it goes with its owner")
 	})
 
-	step("a Secret of an InfisicalSecret is taken over without a write", func(_ *testing.T, g *WithT) {
+	step("Secrets of an InfisicalSecret and an ExternalSecret are taken over without a write", func(_ *testing.T, g *WithT) {
 		before, after := c.migrate(c.token("infisical", project), c.data("shop", "shop-env")())
 		g.Expect(after).To(Equal(before))
 		c.change("infisical", project, map[string]string{"PASSWORD": "migrated"})
-		g.Eventually(c.data("shop", "moved-env"), 2*time.Minute).Should(HaveKeyWithValue("PASSWORD", "migrated"), "it is read each minute")
+		for name := range peersObjects {
+			g.Eventually(c.data("shop", name+"-env"), 2*time.Minute).Should(HaveKeyWithValue("PASSWORD", "migrated"), "it is read each minute")
+		}
 		g.Eventually(c.data("shop", "shop-env"), time.Minute).Should(HaveKeyWithValue("PASSWORD", "migrated"))
 	})
 

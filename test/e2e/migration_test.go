@@ -4,6 +4,9 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
+	"os/exec"
+	"strings"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +19,8 @@ import (
 	"github.com/service-token-operator/service-token-operator/internal/convert"
 )
 
-// peersCRD has the other operator's group and kind, and takes any spec.
-const peersCRD = `
+// peersCRDs have the other operators' groups and kinds, and take any spec.
+var peersCRDs = []string{`
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: infisicalsecrets.secrets.infisical.com}
@@ -30,9 +33,48 @@ spec:
     served: true
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: externalsecrets.external-secrets.io}
+spec:
+  group: external-secrets.io
+  names: {kind: ExternalSecret, listKind: ExternalSecretList, plural: externalsecrets, singular: externalsecret}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: secretstores.external-secrets.io}
+spec:
+  group: external-secrets.io
+  names: {kind: SecretStore, listKind: SecretStoreList, plural: secretstores, singular: secretstore}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`}
+
+const peersStore = `
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: infisical, namespace: shop}
+spec:
+  provider:
+    infisical:
+      hostAPI: http://infisical.infisical.svc:8080
+      secretsScope: {projectSlug: shop, environmentSlug: prod, secretsPath: /shop}
 `
 
-const peersObject = `
+// peersObjects are what there is to move, by name.
+var peersObjects = map[string]string{
+	"moved": `
 apiVersion: secrets.infisical.com/v1alpha1
 kind: InfisicalSecret
 metadata: {name: moved, namespace: shop}
@@ -42,7 +84,18 @@ spec:
       serviceTokenSecretReference: {secretName: their-token, secretNamespace: shop}
       secretsScope: {envSlug: prod, secretsPath: /shop}
   managedSecretReference: {secretName: moved-env, secretNamespace: shop, creationPolicy: Owner}
-`
+`,
+	"synced": `
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: synced, namespace: shop}
+spec:
+  secretStoreRef: {name: infisical}
+  refreshInterval: 30s
+  target: {name: synced-env, creationPolicy: Owner}
+  dataFrom: [{find: {path: /shop}}]
+`,
+}
 
 // apply makes the object of a manifest.
 func (c *cluster) apply(manifest string) *unstructured.Unstructured {
@@ -53,35 +106,72 @@ func (c *cluster) apply(manifest string) *unstructured.Unstructured {
 	return obj
 }
 
-// migrate follows docs/migration.md with the Secret that an InfisicalSecret made, and returns the versions of the Secret before and after the
-// takeover.
-func (c *cluster) migrate(token string, data map[string]string) (before, after string) {
+// migrate follows docs/migration.md with the Secrets that the other operators made, by the commands that convert prints, and returns the
+// Secrets' versions before and after the takeover. What the other operators do when their objects go is rehearsed in controllers; here the
+// garbage collector is real.
+func (c *cluster) migrate(token string, data map[string]string) (before, after map[string]string) {
 	c.t.Helper()
-	c.apply(peersCRD)
-	theirs := c.apply(peersObject)
-	c.secret("shop", "their-token", map[string]string{"infisicalToken": token})
-	owner := metav1.OwnerReference{
-		APIVersion: theirs.GetAPIVersion(), Kind: theirs.GetKind(), Name: theirs.GetName(), UID: theirs.GetUID(), Controller: ptr.To(true),
+	for _, crd := range peersCRDs {
+		c.apply(crd)
 	}
-	c.Expect(c.client.Create(c.ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "moved-env", OwnerReferences: []metav1.OwnerReference{owner}}, StringData: data,
-	})).To(Succeed())
+	c.apply(peersStore)
+	c.secret("shop", "their-token", map[string]string{"infisicalToken": token})
+	before, after = map[string]string{}, map[string]string{}
+	for name, manifest := range peersObjects {
+		theirs := c.apply(manifest)
+		owner := metav1.OwnerReference{
+			APIVersion: theirs.GetAPIVersion(), Kind: theirs.GetKind(), Name: theirs.GetName(), UID: theirs.GetUID(), Controller: ptr.To(true),
+		}
+		c.Expect(c.client.Create(c.ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name + "-env", OwnerReferences: []metav1.OwnerReference{owner}}, StringData: data,
+		})).To(Succeed())
+	}
+	for name := range peersObjects {
+		converted := c.convert(name)
+		for _, command := range kubectlCommands(converted) {
+			out, err := exec.CommandContext(c.ctx, "bash", "-c", c.kubectl+strings.TrimPrefix(command, "kubectl")).CombinedOutput()
+			c.Expect(err).NotTo(HaveOccurred(), "%s\n%s", command, out)
+		}
+		before[name] = c.version(name + "-env")
+		c.apply(converted)
+		c.Eventually(c.reason("shop", name)).Should(Equal("Synced"))
+		after[name] = c.version(name + "-env")
+	}
+	return before, after
+}
 
+// convert is what the command makes of one of the objects in the namespace.
+func (c *cluster) convert(name string) string {
+	c.t.Helper()
 	var out, notes bytes.Buffer
 	connect := func() (client.Reader, error) { return c.client, nil }
 	c.Expect(convert.Command(c.ctx, []string{"--namespace=shop"}, nil, &out, &notes, connect)).To(Succeed())
-
-	c.Expect(c.client.Delete(c.ctx, theirs, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
-	secret := &corev1.Secret{}
-	get := func() *corev1.Secret {
-		c.Expect(c.client.Get(c.ctx, client.ObjectKey{Namespace: "shop", Name: "moved-env"}, secret)).To(Succeed())
-		return secret
+	for _, manifest := range strings.Split(out.String(), "\n---\n") {
+		if strings.Contains(manifest, "\n  name: "+name+"\n") {
+			// An ExternalSecret has no service token that could be found.
+			return strings.ReplaceAll(manifest, "name: infisical-token\n", "name: their-token\n        key: infisicalToken\n")
+		}
 	}
-	c.Eventually(func() []metav1.OwnerReference { return get().OwnerReferences }).Should(BeEmpty(), "what is orphaned belongs to nobody")
-	c.Expect(c.client.Patch(c.ctx, secret, client.RawPatch("application/merge-patch+json",
-		[]byte(`{"metadata":{"annotations":{"servicetoken.io/adopt":"true"}}}`)))).To(Succeed())
-	before = get().ResourceVersion
-	c.apply(out.String())
-	c.Eventually(c.reason("shop", "moved")).Should(Equal("Synced"))
-	return before, get().ResourceVersion
+	c.Expect(out.String()).To(ContainSubstring("name: " + name))
+	return ""
+}
+
+// kubectlCommands are the commands for the takeover, from the comment in front of a manifest.
+func kubectlCommands(manifest string) (commands []string) {
+	head, _, _ := strings.Cut(manifest, "apiVersion:")
+	for line := range strings.Lines(head) {
+		if command := strings.TrimSpace(strings.TrimPrefix(line, "#")); strings.HasPrefix(command, "kubectl ") {
+			commands = append(commands, command)
+		}
+	}
+	return commands
+}
+
+// version is that of a Secret, with its UID: another Secret of the same name is another.
+func (c *cluster) version(name string) string {
+	c.t.Helper()
+	secret := &corev1.Secret{}
+	c.Expect(c.client.Get(c.ctx, client.ObjectKey{Namespace: "shop", Name: name}, secret)).To(Succeed())
+	text, _ := json.Marshal(secret.OwnerReferences)
+	return string(secret.UID) + " " + secret.ResourceVersion + " " + string(text)
 }
