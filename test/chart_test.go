@@ -417,6 +417,7 @@ func TestChartRefusesValuesThatCannotBeMeant(t *testing.T) {
 		`caBundle.kind="File"`:                   "kind",
 		`metrics.port=0`:                         "port",
 		`metrics.serviceMonitor.interval="soon"`: "interval",
+		`metrics.prometheusRule.runbookUrl="x"`:  "runbookUrl",
 		`networkPolicy.infisical.ports=[]`:       "ports",
 		`podDisruptionBudget.minAvailable=1`:     "minAvailable",
 		`extraArgs=["workers=3"]`:                "extraArgs",

@@ -78,19 +78,22 @@ func TestMonitoringKnowsTheReasons(t *testing.T) {
 	g.Expect(asked).To(BeNumerically(">", 15))
 }
 
-// rules are the alerts of the chart.
-func rules(t *testing.T, text string) (alerts []string) {
+// rule is an alert.
+type rule struct {
+	Alert       string
+	Labels      map[string]string
+	Annotations map[string]string
+}
+
+// rules are the alerts in a file of rules, or in the spec of a PrometheusRule.
+func rules(t *testing.T, text string) (alerts []rule) {
 	t.Helper()
 	var file struct {
-		Groups []struct {
-			Rules []struct{ Alert string }
-		}
+		Groups []struct{ Rules []rule }
 	}
 	NewWithT(t).Expect(yaml.Unmarshal([]byte(text), &file)).To(Succeed())
 	for _, group := range file.Groups {
-		for _, rule := range group.Rules {
-			alerts = append(alerts, rule.Alert)
-		}
+		alerts = append(alerts, group.Rules...)
 	}
 	return alerts
 }
@@ -105,10 +108,68 @@ func TestEveryAlertIsTestedAndExplained(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	page, err := os.ReadFile("../docs/observability.md")
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, alert := range alerts {
+	for _, rule := range alerts {
+		alert := rule.Alert
 		g.Expect(string(tests)).To(ContainSubstring("alertname: "+alert+"}"), "%s is never seen not to fire", alert)
 		g.Expect(string(tests)).To(ContainSubstring("alertname: "+alert+"\n    exp_alerts:"), "%s is never seen to fire", alert)
 		g.Expect(string(page)).To(ContainSubstring("`"+alert+"`"), alert)
+	}
+}
+
+// docsURL is where the pages are that alerts lead to, unless values say otherwise.
+const docsURL = "https://github.com/service-token-operator/service-token-operator/blob/main/docs"
+
+func TestEveryAlertLeadsToALineOfTheDocs(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(chartFolder, "files/alerts.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	const reason = "{{ $labels.reason | toLower }}"
+	led := 0
+	for _, rule := range rules(t, string(text)) {
+		place, found := strings.CutPrefix(rule.Annotations["runbook_url"], docsURL+"/")
+		g.Expect(found).To(BeTrue(), rule.Alert)
+		g.Expect(place).To(ContainSubstring("#"), rule.Alert)
+		places := []string{place}
+		if strings.Contains(place, reason) {
+			places = nil
+			for _, of := range readyReasons(t) {
+				places = append(places, strings.Replace(place, reason, strings.ToLower(of), 1))
+			}
+		}
+		for _, place := range places {
+			page, anchor, _ := strings.Cut(place, "#")
+			g.Expect(anchors(t, filepath.Join("../docs", page))).To(ContainElement(anchor), rule.Alert)
+			led++
+		}
+	}
+	g.Expect(led).To(BeNumerically(">", 35))
+}
+
+// readyReasons are the reasons that the condition Ready has.
+func readyReasons(t *testing.T) (reasons []string) {
+	t.Helper()
+	g := NewWithT(t)
+	text, err := os.ReadFile("../api/v1alpha1/conditions.go")
+	g.Expect(err).NotTo(HaveOccurred())
+	_, of, found := strings.Cut(string(text), "// Reasons of the condition Ready")
+	g.Expect(found).To(BeTrue())
+	of, _, _ = strings.Cut(of, "\n)")
+	for _, constant := range regexp.MustCompile(`= "([A-Za-z]+)"`).FindAllStringSubmatch(of, -1) {
+		reasons = append(reasons, constant[1])
+	}
+	return reasons
+}
+
+func TestWhatNeedsAPersonHasTheSameSeverity(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(chartFolder, "files/alerts.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, rule := range rules(t, string(text)) {
+		severity := "warning"
+		if slices.Contains([]string{"ServiceTokenOperatorDown", "ServiceTokenRotationExceeded"}, rule.Alert) {
+			severity = "critical"
+		}
+		g.Expect(rule.Labels).To(Equal(map[string]string{"severity": severity}), rule.Alert)
 	}
 }
 
@@ -131,6 +192,10 @@ func TestChartBringsAlertsAndDashboardWhenAskedFor(t *testing.T) {
 	shipped, err := os.ReadFile(filepath.Join(chartFolder, "files/alerts.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(rules(t, string(rule.Spec))).To(Equal(rules(t, string(shipped))))
+	m := chart(t, `metrics.prometheusRule={"enabled":true,"runbookUrl":"https://wiki.example.com/sto/"}`)
+	moved := m[slices.IndexFunc(m, func(m manifest) bool { return m.Kind == "PrometheusRule" })].source
+	g.Expect(moved).NotTo(ContainSubstring(docsURL))
+	g.Expect(strings.Count(moved, "runbook_url: https://wiki.example.com/sto/")).To(Equal(strings.Count(string(shipped), "runbook_url: "+docsURL+"/")))
 
 	var monitor struct {
 		Metadata struct{ Labels map[string]string }
