@@ -19,11 +19,19 @@ type counters struct {
 }
 
 func newCounters() *counters {
-	return &counters{
+	c := &counters{
 		syncs: syncsFamily.counter(), writes: writesFamily.counter(), pushes: pushesFamily.counter(), restarts: restartsFamily.counter(),
 		deliveries: deliveriesFamily.counter(), requests: requestsFamily.counter(),
 		change: changeFamily.histogram(changeBuckets), latency: latencyFamily.histogram(latencyBuckets),
 	}
+	// From 0 on, or the first of each would not be seen as an increase.
+	for _, operation := range []string{"create", "update", "heal", "delete"} {
+		c.writes.WithLabelValues(operation)
+	}
+	for _, operation := range []string{"create", "update", "delete"} {
+		c.pushes.WithLabelValues(operation)
+	}
+	return c
 }
 
 // register makes them part of what is scraped.

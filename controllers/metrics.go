@@ -194,7 +194,7 @@ func (c *collector) list(ctx context.Context) ([]*stv1.ServiceTokenSecret, error
 			return nil, err
 		}
 		for i := range pushes.Items {
-			all = append(all, accountOf(&pushes.Items[i]))
+			all = append(all, accountOf(&pushes.Items[i], &pushes.Items[i].Status))
 		}
 	}
 	return all, nil

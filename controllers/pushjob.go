@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,30 +19,46 @@ import (
 	"github.com/service-token-operator/service-token-operator/internal/source"
 )
 
-// job is one push on its way to the server.
+const (
+	// stepWrites and stepTime bound what one look does at the server, so that a large push, or one to a server that paces it, neither keeps
+	// others waiting nor is deaf to a change of its own spec. What was done is in status after each step.
+	stepWrites = 50
+	stepTime   = 15 * time.Second
+)
+
+// errStep is the end of a step's time.
+var errStep = errors.New("the step has taken its time")
+
+// job is one step of a push on its way to the server.
 type job struct {
 	*pusher
 
-	push    *stv1.ServiceTokenPush
-	place   source.Place
-	folder  *source.Folder
-	values  map[string][]byte // by name
-	version string            // of the Secret that has them, with the project that they go to
-	blind   bool              // the token cannot read what the folder holds
+	push     *item
+	place    source.Place
+	folder   *source.Folder
+	snapshot *source.Snapshot  // what the folder was read to hold, if it could be read
+	blind    bool              // the token cannot read it
+	values   map[string][]byte // by name; none at the end of a push
+	version  string            // of the Secret that has them, with the project that they go to
 
-	written   *stv1.PushedNames // part of the push's status once something is to be done
+	known   *record
+	written *stv1.PushedNames   // part of the push's status once something is to be done
+	own     map[string]struct{} // written.Names while they change
+
 	done      pushed
 	left      []string // names that were found to be there, and stay as they are
 	conflicts []string // and such that may not
+	unsure    []string // names of which nobody knows whether they were created
+	refusal   error    // the server's first verdict about a single name
 }
 
 // pushed are the names that were written.
 type pushed struct{ created, updated, deleted []string }
 
-func (d pushed) any() bool { return len(d.created)+len(d.updated)+len(d.deleted) > 0 }
+func (d pushed) count() int { return len(d.created) + len(d.updated) + len(d.deleted) }
 
 // describe tells what was done, for an event.
-func (d pushed) describe(p *stv1.ServiceTokenPush) string {
+func (d pushed) describe(in source.Place) string {
 	var parts []string
 	for _, part := range []struct {
 		verb  string
@@ -51,63 +68,135 @@ func (d pushed) describe(p *stv1.ServiceTokenPush) string {
 			parts = append(parts, part.verb+" "+listed(part.names))
 		}
 	}
-	return fmt.Sprintf("in %s: %s", destinationOf(p), strings.Join(parts, "; "))
+	return fmt.Sprintf("in %s: %s", in, strings.Join(parts, "; "))
 }
 
-// run writes what differs, and keeps account of the names that count as written in the push's status, whatever comes of it.
-func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
-	var left string
-	j.written, left = j.own()
-	if message, done := j.sent(); done {
-		out.reason, out.message, out.secrets = stv1.ReasonSynced, message, j.count()
-		return out, nil
+// nameError is a failure that is about one name.
+type nameError struct {
+	name string
+	err  error
+}
+
+func (e *nameError) Error() string { return e.name + ": " + e.err.Error() }
+func (e *nameError) Unwrap() error { return e.err }
+
+// open gets the folder of the job's place, with what is known of it. No folder and no error mean: not yet.
+func (j *job) open(cred source.Credential) (*source.Token, error) {
+	owner, interval := pushOwner(&j.push.ServiceTokenPush), j.push.Spec.RefreshInterval.Duration
+	known := j.pool.Read(owner, cred, interval)
+	if err := known.TokenErr; err != nil && (known.Token == nil || !source.Transient(err)) {
+		return known.Token, err
 	}
-	id := pushOwner(j.push).String()
-	known := j.settled.at(pushOwner(j.push), j.change())
-	if known && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
-		out.recheck = j.heals.Get(id)
-		return out, nil // it was healed a moment ago, and Ready stays what it is
+	if known.Token == nil {
+		return nil, nil
 	}
-	plan, err := j.plan()
-	if err == nil && !plan.Empty() && !j.blind {
-		// What was planned with may be older than the last write, of this push or of somebody else.
-		if err = j.folder.Reread(ctx); err == nil {
-			plan, err = j.plan()
+	folder, err := j.pool.Folder(cred, known.Token, j.place)
+	if err != nil {
+		return known.Token, err
+	}
+	read := map[source.Place]struct{}{}
+	if j.blind = !known.Token.CanRead(); !j.blind {
+		read[j.place] = struct{}{}
+		result := j.pool.Read(owner, cred, interval, j.place).Places[j.place]
+		switch {
+		case is[*source.DecryptionError](result.Err): // of what may be somebody else's; what is there is asked for
+		case result.Err != nil:
+			return known.Token, result.Err
+		case result.Snapshot == nil:
+			return known.Token, nil
+		default:
+			j.snapshot = result.Snapshot
+			folder.Holds(j.snapshot)
 		}
 	}
-	if err != nil {
-		return out, err
+	j.pool.Keep(owner, read)
+	j.folder = folder
+	j.known = j.records.of(&j.push.ServiceTokenPush, folder.ProjectID()+" "+j.place.String())
+	return known.Token, nil
+}
+
+// run writes what differs, or a step of it, and keeps account of the names that count as written in the push's status, whatever comes of
+// it.
+func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
+	id := pushOwner(&j.push.ServiceTokenPush).String()
+	repeated := len(j.values) > 0 && j.known.change == j.change()
+	if message, done := j.sent(); done {
+		return pushOutcome{reason: stv1.ReasonSynced, message: message, secrets: j.count()}, nil
 	}
-	j.push.Status.Written, out.left = j.written, left
-	err = j.carryOut(ctx, &plan)
+	if repeated && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
+		return pushOutcome{recheck: j.heals.Get(id)}, nil // it was healed a moment ago, and Ready stays what it is
+	}
+	step, cancel := context.WithTimeoutCause(ctx, stepTime, errStep)
+	defer cancel()
+	j.written, out.left = j.account()
+	plan, err := j.plan(step, &out)
+	switch err = j.ended(ctx, err); {
+	case errors.Is(err, errStep):
+		return pushOutcome{recheck: time.Second}, nil
+	case err != nil:
+		return pushOutcome{}, err
+	case !plan.Empty() && j.known.approval == j.change():
+		return pushOutcome{}, &infisical.Error{Kind: infisical.KindApprovalNeeded}
+	}
+	j.push.Status.Written = j.written
+	more, err := j.carryOut(step, &plan)
 	out.done = j.done
-	if j.done.any() || err != nil {
-		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
-		j.pool.Modified(j.folder.ProjectID(), j.place.Environment, j.place.Path)
-	}
-	if infisical.KindOf(err) == infisical.KindNoBlindIndex {
-		j.pool.Refresh(pushOwner(j.push)) // the project has another version by now, and with it another way to write
-	}
-	if err != nil {
+	switch err = j.ended(ctx, err); {
+	case errors.Is(err, errArrived):
+		out.recheck = pendingRecheck
+		return out, nil
+	case errors.Is(err, errStep):
+		more = true
+	case err != nil:
 		return out, err
 	}
+	j.failures.DeleteEntry(id)
+	j.troubles.over(id)
+	if more {
+		out.recheck = time.Millisecond
+		if j.done.count() < stepWrites && len(j.values) > 0 {
+			out.reason, out.message = stv1.ReasonRateLimited, fmt.Sprintf(
+				"writing takes its time: the server's rate limit, or the time it takes to answer, holds back %d of %d names", j.behind(&plan), len(j.values))
+		}
+		return out, nil
+	}
+	j.settle(&out, &plan, repeated)
+	return out, nil
+}
+
+// ended is what an error comes to: nothing is wrong when it is the end of the step, unless the operator ends.
+func (j *job) ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return errStep
+	}
+	return err
+}
+
+// behind is how many names of a plan are still to be written.
+func (j *job) behind(plan *push.Plan) int {
+	return len(plan.Create) + len(plan.Update) + len(plan.Delete) - j.done.count()
+}
+
+// settle says what is there when all is done.
+func (j *job) settle(out *pushOutcome, plan *push.Plan, repeated bool) {
 	j.push.Status.SecretVersion = ""
 	if j.blind {
 		j.push.Status.SecretVersion = j.version
 	}
-	j.settled.set(pushOwner(j.push), j.change())
-	out.reason, out.message, out.secrets = stv1.ReasonSynced, j.summary(plan.Left), j.count()
-	if known && j.done.any() {
-		// Nothing is new here, so it was changed at the server.
-		j.heals.Next(id, j.clock.Now())
-		j.heals.GC()
-		out.recheck = j.heals.Get(id)
-		if out.recheck >= healTold {
-			out.reason = stv1.ReasonNameConflict
-			out.message = fmt.Sprintf("somebody changes what was pushed again and again, and it is put right ever more rarely, at least every %s: %s", healMax, j.done.describe(j.push))
-		}
+	j.known.change = j.change()
+	out.reason, out.message, out.secrets = stv1.ReasonSynced, j.summary(plan), j.count()
+	if !repeated || j.done.count() == 0 {
+		return
 	}
-	return out, nil
+	// Nothing is new here, so it was changed at the server.
+	id := pushOwner(&j.push.ServiceTokenPush).String()
+	j.heals.Next(id, j.clock.Now())
+	j.heals.GC()
+	out.recheck = j.heals.Get(id)
+	if out.recheck >= healTold {
+		out.reason = stv1.ReasonNameConflict
+		out.message = fmt.Sprintf("somebody changes what was pushed again and again, and it is put right ever more rarely, at least every %s: %s", healMax, j.done.describe(j.place))
+	}
 }
 
 // change is what a push brings to the server: a version of its Secret, as its spec wants it.
@@ -117,14 +206,15 @@ func (j *job) change() string { return fmt.Sprintf("%d/%s", j.push.Generation, j
 func (j *job) sent() (message string, done bool) {
 	status := &j.push.Status
 	ready := meta.FindStatusCondition(status.Conditions, stv1.ConditionReady)
-	if !j.blind || ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != j.push.Generation {
+	if !j.blind || len(j.values) == 0 || ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != j.push.Generation {
 		return "", false
 	}
 	return ready.Message, status.SecretVersion == j.version
 }
 
-// own is what counts as written where the push leads now. What was written elsewhere is its own no longer once something is right here.
-func (j *job) own() (own *stv1.PushedNames, left string) {
+// account is what counts as written where the push leads now. What was written elsewhere is its own no longer once something is to be
+// written here.
+func (j *job) account() (own *stv1.PushedNames, left string) {
 	own = &stv1.PushedNames{ProjectID: j.folder.ProjectID(), Environment: j.place.Environment, Path: j.place.Path}
 	w := j.push.Status.Written
 	switch {
@@ -137,7 +227,44 @@ func (j *job) own() (own *stv1.PushedNames, left string) {
 	return own, left
 }
 
-func (j *job) plan() (push.Plan, error) {
+// plan plans with what is known of the folder, and anew with what is there if that comes to anything but to leave all as it is: what is
+// known may be older than the last write, of this push or of somebody else.
+func (j *job) plan(ctx context.Context, out *pushOutcome) (push.Plan, error) {
+	if !j.blind && j.snapshot != nil && j.snapshot != j.known.wrote && len(j.written.Creating) == 0 {
+		plan, err := j.planned()
+		if err == nil && plan.Empty() && len(plan.Names) >= len(j.written.Names) {
+			return plan, nil
+		}
+	}
+	if !j.blind {
+		if err := j.folder.Reread(ctx); err != nil {
+			return push.Plan{}, err
+		}
+	}
+	j.adopt(out)
+	return j.planned()
+}
+
+// adopt counts as written what was about to be created when the last step ended, where it is known to have been. Of what is not wanted any
+// longer, and cannot be known, somebody is told.
+func (j *job) adopt(out *pushOutcome) {
+	var lost []string
+	for _, name := range j.written.Creating {
+		value, there := j.folder.Value(name)
+		_, wanted := j.values[name]
+		switch {
+		case there && j.known.memory.Knows(name, j.folder.Trimmed(value)):
+			j.written.Names = sorted(j.written.Names, []string{name})
+		case !wanted && (j.blind || j.folder.State(name, nil) != source.Absent):
+			lost = append(lost, name)
+		}
+	}
+	if len(lost) > 0 && out.left == "" {
+		out.left = fmt.Sprintf("the operator was interrupted when it created these names in %s, and does not know whether they are its own: %s", j.place, listed(lost))
+	}
+}
+
+func (j *job) planned() (push.Plan, error) {
 	w, spec := j.written, &j.push.Spec
 	state := j.folder.State
 	if j.blind {
@@ -152,98 +279,140 @@ func (j *job) plan() (push.Plan, error) {
 
 // guess is the state of a name for somebody who cannot look: what was written is there.
 func (j *job) guess(name string, value []byte) source.State {
+	_, ours := slices.BinarySearch(j.written.Names, name)
 	switch {
-	case !slices.Contains(j.written.Names, name):
+	case !ours:
 		return source.Absent
-	case j.memory.Knows(pushOwner(j.push), name, value):
+	case j.known.memory.Knows(name, value):
 		return source.Same
 	default:
 		return source.Differs
 	}
 }
 
-// carryOut does what is planned, and keeps account of it in the push's status.
-func (j *job) carryOut(ctx context.Context, plan *push.Plan) error {
+// carryOut does a step of what is planned, and keeps account of it. more says that there is more.
+func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err error) {
 	w := j.written
-	// What is ours already and needs no write, such as what the operator created just before it was killed, is noted whatever comes.
-	w.Names = slices.DeleteFunc(slices.Clone(plan.Names), func(name string) bool {
-		return !slices.Contains(w.Names, name) && (slices.Contains(plan.Create, name) || slices.Contains(plan.Update, name))
-	})
-	w.Names = sorted(w.Names, plan.Delete)
-	w.Creating = plan.Create
-	if len(plan.Create) > 0 {
+	create, update, remove := plan.Create[:min(len(plan.Create), stepWrites)], plan.Update, plan.Delete
+	update = update[:min(len(update), stepWrites-len(create))]
+	remove = remove[:min(len(remove), stepWrites-len(create)-len(update))]
+	more = len(create)+len(update)+len(remove) < len(plan.Create)+len(plan.Update)+len(plan.Delete)
+
+	// What counts as written without a write, such as what was created just before the operator was killed, is noted whatever comes.
+	j.own = setOf(w.Names)
+	for _, name := range plan.Names {
+		j.own[name] = struct{}{}
+	}
+	was, planned := setOf(w.Names), setOf(sorted(plan.Names, plan.Delete))
+	for _, list := range [][]string{plan.Create, plan.Update} {
+		for _, name := range list {
+			if !has(was, name) {
+				delete(j.own, name)
+			}
+		}
+	}
+	maps.DeleteFunc(j.own, func(name string, _ struct{}) bool { return !has(planned, name) })
+	before := setOf(w.Creating)
+	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), create
+	if len(create) > 0 {
 		// Noted before it is done: a name that is there and not noted is somebody else's.
 		if err := j.save(ctx, j.push); err != nil {
-			return err
+			return false, err
 		}
 	}
-	unsure, err := j.write(ctx, plan)
-	w.Creating = unsure
-	if err == nil {
-		w.Names = slices.DeleteFunc(plan.Names, func(name string) bool { return slices.Contains(j.left, name) })
-		plan.Left = append(plan.Left, j.left...)
-		return nil
+	if len(create)+len(update)+len(remove) > 0 {
+		j.known.wrote = j.snapshot
 	}
-	w.Names = slices.DeleteFunc(sorted(w.Names, j.done.created, j.done.updated), func(name string) bool { return slices.Contains(j.done.deleted, name) })
-	return err
+	err = j.write(ctx, before, create, update, remove)
+	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), j.unsure
+	plan.Left = sorted(plan.Left, j.left)
+	if j.done.count() > 0 || err != nil {
+		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
+		j.pool.Modified(j.folder.ProjectID(), j.place.Environment, j.place.Path)
+	}
+	if infisical.KindOf(err) == infisical.KindNoBlindIndex {
+		j.pool.Refresh(pushOwner(&j.push.ServiceTokenPush)) // the project has another version by now, and with it another way to write
+	}
+	return more, err
 }
 
-// sorted are all names of some lists, each once.
-func sorted(lists ...[]string) []string {
-	names := slices.Concat(lists...)
-	slices.Sort(names)
-	return slices.Compact(names)
+// write does one thing after the other. What the server says about a single name is no reason to leave the others.
+func (j *job) write(ctx context.Context, before map[string]struct{}, create, update, remove []string) error {
+	for _, part := range []struct {
+		names []string
+		do    func(ctx context.Context, name string) error
+	}{
+		{create, func(ctx context.Context, name string) error { return j.create(ctx, name, has(before, name)) }}, {update, j.update}, {remove, j.remove},
+	} {
+		for _, name := range part.names {
+			err := part.do(ctx, name)
+			switch {
+			case err == nil:
+			case !verdict(err):
+				return &nameError{name, err}
+			case j.refusal == nil:
+				j.refusal = &nameError{name, err}
+			}
+		}
+	}
+	if j.refusal == nil && len(j.conflicts) > 0 {
+		return &push.ConflictError{Names: j.conflicts}
+	}
+	return j.refusal
 }
 
-// write does one thing after the other, until one fails. unsure are names of which nobody knows whether they were created.
-func (j *job) write(ctx context.Context, plan *push.Plan) (unsure []string, err error) {
-	for _, name := range plan.Create {
-		err := j.create(ctx, name)
-		if err != nil && mayBeDone(err) {
-			unsure = []string{name}
-			j.remember(name)
-		}
-		if err != nil {
-			return unsure, err
-		}
+// verdict says whether an error is the server's about one name, from which nothing follows for others.
+func verdict(err error) bool {
+	switch infisical.KindOf(err) {
+	case infisical.KindPermissionDenied, infisical.KindValidation, infisical.KindUnexpected, infisical.KindUnsendable, infisical.KindApprovalNeeded,
+		infisical.KindRouteNotFound, infisical.KindNotFound:
+		return true
 	}
-	for _, name := range plan.Update {
-		if err := j.update(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range plan.Delete {
-		if err := j.folder.Delete(ctx, name); err != nil && infisical.KindOf(err) != infisical.KindSecretNotFound {
-			return nil, err
-		}
-		j.done.deleted = append(j.done.deleted, name)
-		j.memory.Drop(pushOwner(j.push), name)
-	}
-	if len(j.conflicts) > 0 {
-		return nil, &push.ConflictError{Names: j.conflicts}
-	}
-	return nil, nil
+	return false
 }
 
-// create makes a name that there should be none of. For somebody who cannot look, that is how to learn that there is one.
-func (j *job) create(ctx context.Context, name string) error {
+// create makes a name that there should be none of. For somebody who cannot look, that is how to learn that there is one. tried says that
+// it may have been made before.
+func (j *job) create(ctx context.Context, name string, tried bool) error {
+	mine := j.blind && tried && j.known.memory.Has(name) // by a request whose answer did not arrive
 	err := j.folder.Create(ctx, name, j.values[name])
 	switch spec := &j.push.Spec; {
 	case err == nil:
 		j.wrote(&j.done.created, name)
 		return nil
 	case infisical.KindOf(err) != infisical.KindSecretExists:
+		j.doubt(name, err)
 		return err
-	case j.blind && j.memory.Has(pushOwner(j.push), name): // by a request whose answer did not arrive
+	case mine:
 		return j.update(ctx, name)
 	case j.blind && spec.UpdatePolicy == stv1.UpdatePolicyIfNotExists:
 		j.left = append(j.left, name)
 	case j.blind && spec.ExistingNames == stv1.ExistingNamesTakeOver:
 		return j.update(ctx, name)
+	case !j.blind && tried && !has(j.known.arrived, name):
+		j.known.arrived[name] = struct{}{} // once: what does not show then is not ours
+		j.unsure = append(j.unsure, name)
+		return errArrived
 	default:
 		j.conflicts = append(j.conflicts, name)
 	}
 	return nil
+}
+
+// errArrived says that a name was absent a moment ago, and is there now, by an earlier request of ours perhaps. The next look knows.
+var errArrived = errors.New("it has arrived meanwhile")
+
+// doubt notes that a name may have been created by a request that failed.
+func (j *job) doubt(name string, err error) {
+	kind := infisical.KindOf(err)
+	switch kind {
+	case "", infisical.KindNetwork, infisical.KindServer, infisical.KindBadAnswer, infisical.KindApprovalNeeded: // none is the end of its context
+		j.unsure = append(j.unsure, name)
+		j.known.memory.Sent(name, j.folder.Trimmed(j.values[name])) // as it will be read
+	}
+	if kind == infisical.KindApprovalNeeded {
+		j.known.approval = j.change()
+	}
 }
 
 // update changes a name, or makes it anew if somebody has deleted it a moment ago.
@@ -255,51 +424,80 @@ func (j *job) update(ctx context.Context, name string) error {
 	if err == nil {
 		j.wrote(&j.done.updated, name)
 	}
+	if infisical.KindOf(err) == infisical.KindApprovalNeeded {
+		j.known.approval = j.change()
+	}
 	return err
 }
 
 func (j *job) wrote(list *[]string, name string) {
 	*list = append(*list, name)
-	j.remember(name)
-}
-
-// remember notes what was sent, for somebody who cannot look.
-func (j *job) remember(name string) {
+	j.own[name] = struct{}{}
 	if j.blind {
-		j.memory.Wrote(pushOwner(j.push), name, j.values[name])
+		j.known.memory.Sent(name, j.values[name])
+	} else {
+		j.known.memory.Drop(name) // it is seen from now on
 	}
+	delete(j.known.arrived, name)
 }
 
-// mayBeDone says whether a request that failed may have been carried out all the same.
-func mayBeDone(err error) bool {
-	e, answered := errors.AsType[*infisical.Error](err)
-	if !answered {
-		return true // its context ended
+func (j *job) remove(ctx context.Context, name string) error {
+	if err := j.folder.Delete(ctx, name); err != nil && infisical.KindOf(err) != infisical.KindSecretNotFound {
+		return err
 	}
-	return e.Kind == infisical.KindNetwork || e.Kind == infisical.KindServer || e.Kind == infisical.KindBadAnswer
+	j.done.deleted = append(j.done.deleted, name)
+	delete(j.own, name)
+	j.known.memory.Drop(name)
+	return nil
 }
 
 // count is how many names are as they should be.
 func (j *job) count() *int32 { return ptr.To(int32(len(j.values))) } //nolint:gosec // there are at most 2000
 
 // summary says what is at the server.
-func (j *job) summary(left []string) string {
+func (j *job) summary(plan *push.Plan) string {
 	noun := "names"
 	if len(j.values) == 1 {
 		noun = "name"
 	}
 	text := fmt.Sprintf("%s has %d %s of Secret %s", j.place, len(j.values), noun, j.push.Spec.Source.SecretRef.Name)
-	if len(left) > 0 {
-		text += "; with other values, and left as they are by updatePolicy IfNotExists: " + listed(left)
-	}
 	var trimmed []string
 	for _, name := range slices.Sorted(maps.Keys(j.values)) {
 		if value := j.values[name]; len(j.folder.Trimmed(value)) != len(value) {
 			trimmed = append(trimmed, name)
 		}
 	}
-	if len(trimmed) > 0 {
-		text += "; without the white space around their values, which this server removes: " + listed(trimmed)
+	for _, note := range []struct {
+		text  string
+		names []string
+	}{
+		{"with other values, and left as they are by updatePolicy IfNotExists", plan.Left},
+		{"there before, and not this object's, so that a change will be a NameConflict (existingNames TakeOver makes them its own)", plan.Foreign},
+		{"without the white space around their values, which this server removes", trimmed},
+	} {
+		if len(note.names) > 0 {
+			text += "; " + note.text + ": " + listed(note.names)
+		}
 	}
 	return text
+}
+
+func setOf(names []string) map[string]struct{} {
+	set := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		set[name] = struct{}{}
+	}
+	return set
+}
+
+func has(set map[string]struct{}, name string) bool {
+	_, is := set[name]
+	return is
+}
+
+// sorted are all names of some lists, each once.
+func sorted(lists ...[]string) []string {
+	names := slices.Concat(lists...)
+	slices.Sort(names)
+	return slices.Compact(names)
 }

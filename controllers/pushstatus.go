@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -19,13 +23,13 @@ import (
 )
 
 // report writes what a look at a push came to: into status, if a reader would act on the difference, and into events where something
-// turned. It decides when to look again. before is the push as it was before the look, which may have written status on its way.
-func (r *pusher) report(ctx context.Context, before, p *stv1.ServiceTokenPush, out pushOutcome) (ctrl.Result, error) {
+// turned. It decides when to look again.
+func (r *pusher) report(ctx context.Context, p *item, out pushOutcome) (ctrl.Result, error) {
 	// What was written is told even if the operator is being stopped: it is the push's only right to change it later.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
 	now := metav1.NewTime(r.clock.Now().Truncate(time.Second))
-	was, is := accountOf(before), accountOf(p)
+	was, is := accountOf(&p.ServiceTokenPush, &p.before), accountOf(&p.ServiceTokenPush, &p.Status)
 	setToken(r.ledger, is, out.token, now)
 	turned := false
 	if out.reason != "" {
@@ -48,10 +52,10 @@ func (r *pusher) report(ctx context.Context, before, p *stv1.ServiceTokenPush, o
 	if w := p.Status.Written; w != nil && len(w.Names)+len(w.Creating) == 0 {
 		p.Status.Written = nil
 	}
-	if turned || out.done.any() {
+	if turned || out.done.count() > 0 {
 		p.Status.LastSyncTime = &now
 	}
-	if outdated(before.Status.Usage, out.token, now) || !equality.Semantic.DeepEqual(lastingPush(before.Status), lastingPush(p.Status)) {
+	if outdated(p.before.Usage, out.token, now) || !equality.Semantic.DeepEqual(lastingPush(p.saved), lastingPush(p.Status)) {
 		if err := r.save(ctx, p); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
@@ -68,14 +72,20 @@ func (r *pusher) report(ctx context.Context, before, p *stv1.ServiceTokenPush, o
 }
 
 // accountOf is what a push says of its token and in its conditions, as a ServiceTokenSecret has it.
-func accountOf(p *stv1.ServiceTokenPush) *stv1.ServiceTokenSecret {
-	status := p.Status.DeepCopy()
-	return &stv1.ServiceTokenSecret{
+func accountOf(p *stv1.ServiceTokenPush, status *stv1.ServiceTokenPushStatus) *stv1.ServiceTokenSecret {
+	account := &stv1.ServiceTokenSecret{
 		TypeMeta:   metav1.TypeMeta{Kind: "ServiceTokenPush"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Generation: p.Generation},
 		Spec:       stv1.ServiceTokenSecretSpec{Auth: p.Spec.Auth, Rotation: p.Spec.Rotation},
-		Status:     stv1.ServiceTokenSecretStatus{Conditions: status.Conditions, Token: status.Token, Usage: status.Usage, LastSyncTime: status.LastSyncTime},
+		Status:     stv1.ServiceTokenSecretStatus{Conditions: slices.Clone(status.Conditions), LastSyncTime: status.LastSyncTime},
 	}
+	if status.Token != nil {
+		account.Status.Token = ptr.To(*status.Token)
+	}
+	if status.Usage != nil {
+		account.Status.Usage = ptr.To(*status.Usage)
+	}
+	return account
 }
 
 // lastingPush is a status without what changes all the time.
@@ -85,17 +95,20 @@ func lastingPush(s stv1.ServiceTokenPushStatus) stv1.ServiceTokenPushStatus {
 	return s
 }
 
-// save writes the status, which nobody else does: a conflict is about something else, and ours is written over what there is. It tries
-// again while the API server cannot be reached.
-func (r *pusher) save(ctx context.Context, p *stv1.ServiceTokenPush) error {
-	wanted := p.Status.DeepCopy()
-	worthAnotherTry := func(err error) bool { return !apierrors.IsNotFound(err) && ctx.Err() == nil }
-	err := retry.OnError(retry.DefaultBackoff, worthAnotherTry, func() error {
-		written := p.DeepCopy() // a failed write leaves its traces
-		written.Status = *wanted
+// save writes the status, and tries again while the API server cannot be reached. A conflict about something else is none; one about the
+// status, which a leader before this one may still write, is an error: what that has written counts.
+func (r *pusher) save(ctx context.Context, p *item) error {
+	wanted := *p.Status.DeepCopy()
+	patience := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 7} // about as long as a report may take
+	worthAnotherTry := func(err error) bool {
+		return !apierrors.IsNotFound(err) && !errors.Is(err, errOutrun) && ctx.Err() == nil
+	}
+	return retry.OnError(patience, worthAnotherTry, func() error {
+		written := p.ServiceTokenPush.DeepCopy() // a failed write leaves its traces
+		written.Status = *wanted.DeepCopy()
 		err := r.client.Status().Update(ctx, written)
 		if err == nil {
-			p.ResourceVersion = written.ResourceVersion
+			p.ResourceVersion, p.saved = written.ResourceVersion, wanted
 		}
 		if !apierrors.IsConflict(err) {
 			return err
@@ -104,24 +117,29 @@ func (r *pusher) save(ctx context.Context, p *stv1.ServiceTokenPush) error {
 		if err := r.live.Get(ctx, client.ObjectKeyFromObject(p), &fresh); err != nil {
 			return err
 		}
-		if fresh.UID != p.UID || !r.selector.Matches(labels.Set(fresh.Labels)) {
-			return apierrors.NewNotFound(stv1.GroupVersion.WithResource("servicetokenpushes").GroupResource(), p.Name) // it is not ours any more
+		switch {
+		case fresh.UID != p.UID || !r.selector.Matches(labels.Set(fresh.Labels)): // it is not ours any more
+			return apierrors.NewNotFound(stv1.GroupVersion.WithResource("servicetokenpushes").GroupResource(), p.Name)
+		case !equality.Semantic.DeepEqual(fresh.Status, p.saved):
+			return errOutrun
 		}
 		p.ResourceVersion = fresh.ResourceVersion // of its spec, what was looked at stays: the new one is looked at next
 		return err
 	})
-	return err
 }
 
+// errOutrun says that somebody else has written the status.
+var errOutrun = errors.New("another process has written the status of the ServiceTokenPush meanwhile; it is looked at again")
+
 // tell tells of one thing, as an event and in the log.
-func (r *pusher) tell(ctx context.Context, p *stv1.ServiceTokenPush, kind, reason, action, message string) {
+func (r *pusher) tell(ctx context.Context, p *item, kind, reason, action, message string) {
 	message = cut(message)
-	r.recorder.Eventf(p, nil, kind, reason, action, "%s", message)
+	r.recorder.Eventf(&p.ServiceTokenPush, nil, kind, reason, action, "%s", message)
 	log.FromContext(ctx).Info(message, "reason", reason, "destination", destinationOf(p), "secret", p.Spec.Source.SecretRef.Name)
 }
 
 // turns tells of the conditions that turned.
-func (r *pusher) turns(ctx context.Context, was, is *stv1.ServiceTokenSecret, p *stv1.ServiceTokenPush) {
+func (r *pusher) turns(ctx context.Context, was, is *stv1.ServiceTokenSecret, p *item) {
 	tell := func(kind, reason, action, message string) { r.tell(ctx, p, kind, reason, action, message) }
 	announceToken(was, is, tell)
 	before, now := meta.FindStatusCondition(was.Status.Conditions, stv1.ConditionReady), meta.FindStatusCondition(is.Status.Conditions, stv1.ConditionReady)
@@ -141,10 +159,10 @@ func (r *pusher) turns(ctx context.Context, was, is *stv1.ServiceTokenSecret, p 
 }
 
 // announce tells what was written, and counts it.
-func (r *pusher) announce(ctx context.Context, p *stv1.ServiceTokenPush, done pushed) {
+func (r *pusher) announce(ctx context.Context, p *item, done pushed) {
 	r.counters.pushed(done)
-	if done.any() {
-		r.tell(ctx, p, corev1.EventTypeNormal, stv1.ReasonPushed, "Push", done.describe(p))
+	if done.count() > 0 {
+		r.tell(ctx, p, corev1.EventTypeNormal, stv1.ReasonPushed, "Push", done.describe(destinationOf(p)))
 	}
 }
 

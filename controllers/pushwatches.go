@@ -20,7 +20,10 @@ func (r *pusher) setup(ctx context.Context, mgr ctrl.Manager, workers int, manag
 			return err
 		}
 	}
-	return control(ctx, mgr, pushController, workers, r, r.watches(mgr.GetCache(), managed), queue.serve)
+	return control(ctx, mgr, pushController, workers, r, r.watches(mgr.GetCache(), managed), func(q requestQueue) {
+		r.started = r.clock.Now()
+		queue.serve(q)
+	})
 }
 
 // watches are what wakes pushes when it changes: themselves, and what they name, by its metadata.

@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/compose"
 	"github.com/service-token-operator/service-token-operator/internal/source"
@@ -180,10 +177,7 @@ const startGrace = 90 * time.Second
 
 // grace is how much of startGrace is left for an object that is Ready.
 func (r *reconciler) grace(obj *stv1.ServiceTokenSecret) time.Duration {
-	if ready := meta.FindStatusCondition(obj.Status.Conditions, stv1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != obj.Generation {
-		return 0
-	}
-	return startGrace - r.clock.Since(r.started)
+	return grace(obj.Status.Conditions, obj.Generation, r.started, r.clock)
 }
 
 func placeSet(places []source.Place) map[source.Place]struct{} {

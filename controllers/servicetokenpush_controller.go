@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -31,15 +31,17 @@ import (
 // The roles of pushes are in config/push/role.yaml, apart from the operator's own role.
 
 const (
-	// transientRecheck is how soon what heals by itself is tried again, unless the server wants to be left alone for longer.
-	transientRecheck = 10 * time.Second
+	// failedMin and failedMax are how soon writes are tried again that failed in a way that heals by itself, unless the server wants to
+	// be left alone for longer. Each try that fails keeps all who read from that host for a moment.
+	failedMin = 10 * time.Second
+	failedMax = 5 * time.Minute
 	// pushPrefix tells the owner of a push, to the pool and the ledger, from a ServiceTokenSecret of the same name: no name of an object
 	// has a slash.
 	pushPrefix = "push/"
 )
 
-// pusher keeps folders at Infisical as ServiceTokenPushes say. Unlike the reconciler it waits for the server: a push is several writes
-// one after the other, of which each depends on how the last one went.
+// pusher keeps folders at Infisical as ServiceTokenPushes say. Unlike the reconciler it waits for the server, a step of some writes at a
+// time (job): each depends on how the last one went.
 type pusher struct {
 	selector labels.Selector // of the objects to work on
 	client   client.Client   // reads from the cache, writes
@@ -47,52 +49,26 @@ type pusher struct {
 	inputs   *inputs
 	pool     *source.Pool
 	ledger   *usage.Ledger
-	memory   *push.Memory
 	recorder events.EventRecorder
 	counters *counters
 	clock    clock.PassiveClock
+	started  time.Time // set before the first look
+	records  records
 	troubles troubles
+	failures *flowcontrol.Backoff // of writes
 	// heals keeps apart the heals of one push, as the reconciler's do: two that write one name would else undo each other's writes
 	// hundreds of times a second.
-	heals   *flowcontrol.Backoff
-	settled settled
-}
-
-// settled remembers which version of its Secret a push last brought to the server: what differs without a newer one was changed there.
-type settled struct {
-	mu       sync.Mutex
-	versions map[source.Owner]string
-}
-
-func (s *settled) at(owner source.Owner, version string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.versions[owner] == version
-}
-
-func (s *settled) set(owner source.Owner, version string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.versions[owner] = version
-}
-
-func (s *settled) forget(owner source.Owner) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.versions, owner)
+	heals *flowcontrol.Backoff
 }
 
 // newPusher returns a pusher that shares with a reconciler what there is to be one of.
-func newPusher(r *reconciler) (*pusher, error) {
-	memory, err := push.NewMemory()
-	if err != nil {
-		return nil, err
-	}
+func newPusher(r *reconciler) *pusher {
 	return &pusher{
-		selector: r.selector, client: r.client, live: r.live, inputs: r.inputs, pool: r.pool, ledger: r.ledger, memory: memory,
+		selector: r.selector, client: r.client, live: r.live, inputs: r.inputs, pool: r.pool, ledger: r.ledger,
 		recorder: r.recorder, counters: r.counters, clock: r.clock,
-		heals: flowcontrol.NewBackOff(healMin, healMax), settled: settled{versions: map[source.Owner]string{}},
-	}, nil
+		records:  records{known: map[source.Owner]*record{}},
+		failures: flowcontrol.NewBackOff(failedMin, failedMax), heals: flowcontrol.NewBackOff(healMin, healMax),
+	}
 }
 
 func pushOwner(p *stv1.ServiceTokenPush) source.Owner {
@@ -117,44 +93,56 @@ type pushOutcome struct {
 
 // Reconcile looks at one push once.
 func (r *pusher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	var p stv1.ServiceTokenPush
-	if err := r.client.Get(ctx, req.NamespacedName, &p); err != nil {
+	p := &item{}
+	if err := r.client.Get(ctx, req.NamespacedName, &p.ServiceTokenPush); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.release(source.Owner{Namespace: req.Namespace, Name: pushPrefix + req.Name})
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !p.DeletionTimestamp.IsZero() {
-		return r.finish(ctx, &p)
+		return r.finish(ctx, p)
 	}
-	if err := r.finalize(ctx, &p, p.Spec.DeletionPolicy == stv1.DeletionPolicyDelete); err != nil {
+	if err := r.finalize(ctx, p, p.Spec.DeletionPolicy == stv1.DeletionPolicyDelete); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	before := p.DeepCopy()
-	if refreshWanted(&p, p.Status.LastHandledRefresh) {
-		r.pool.Refresh(pushOwner(&p))
-		r.memory.Forget(pushOwner(&p)) // who cannot look sends everything again
+	p.look()
+	if refreshWanted(p, p.Status.LastHandledRefresh) {
+		r.pool.Refresh(pushOwner(&p.ServiceTokenPush))
+		r.records.forget(pushOwner(&p.ServiceTokenPush)) // who cannot look sends everything again
 		p.Status.SecretVersion = ""
 	}
-	out, failed := r.sync(ctx, &p)
-	result, err := r.report(ctx, before, &p, out)
+	out, failed := r.sync(ctx, p)
+	result, err := r.report(ctx, p, out)
 	if err := errors.Join(failed, err); err != nil {
 		return ctrl.Result{}, err
 	}
 	return result, nil
 }
 
+// item is a push that is being looked at.
+type item struct {
+	stv1.ServiceTokenPush
+
+	before stv1.ServiceTokenPushStatus // as it was before the look
+	saved  stv1.ServiceTokenPushStatus // as the API server has it
+}
+
+// look begins one.
+func (p *item) look() { p.before, p.saved = *p.Status.DeepCopy(), *p.Status.DeepCopy() }
+
 // release ends all that is done for a push.
 func (r *pusher) release(owner source.Owner) {
 	r.pool.Leave(owner)
 	r.ledger.Forget(owner.String())
-	r.memory.Forget(owner)
-	r.settled.forget(owner)
+	r.records.forget(owner)
 	r.troubles.over(owner.String())
+	r.failures.DeleteEntry(owner.String())
+	r.heals.DeleteEntry(owner.String())
 }
 
 // finalize puts the finalizer on the push, or takes it off.
-func (r *pusher) finalize(ctx context.Context, p *stv1.ServiceTokenPush, on bool) error {
+func (r *pusher) finalize(ctx context.Context, p *item, on bool) error {
 	patch := client.MergeFromWithOptions(p.DeepCopy(), client.MergeFromWithOptimisticLock{})
 	change := controllerutil.RemoveFinalizer
 	if on {
@@ -163,51 +151,58 @@ func (r *pusher) finalize(ctx context.Context, p *stv1.ServiceTokenPush, on bool
 	if !change(p, stv1.PushFinalizer) {
 		return nil
 	}
-	return r.client.Patch(ctx, p, patch)
+	return r.client.Patch(ctx, &p.ServiceTokenPush, patch)
 }
 
 // sync does the work: token Secret → credential → folder → what differs. An error is one of the API server's and worth another try;
 // everything else is an outcome. It keeps the written names in p's status.
-func (r *pusher) sync(ctx context.Context, p *stv1.ServiceTokenPush) (pushOutcome, error) {
-	owner := pushOwner(p)
+func (r *pusher) sync(ctx context.Context, p *item) (pushOutcome, error) {
+	owner := pushOwner(&p.ServiceTokenPush)
 	if p.Spec.Suspend {
 		r.release(owner)
 		return pushOutcome{reason: stv1.ReasonSuspended, message: "spec.suspend is true: nothing is read or written"}, nil
 	}
 	cred, err := r.credential(ctx, p)
 	if err != nil {
-		r.pool.Leave(owner)
-		return r.failed(p, nil, err)
+		if _, known := reasonOf(err); known {
+			r.pool.Leave(owner) // a token that was taken away is not used any longer
+		}
+		return r.refused(p, nil, err)
 	}
-	values, version, err := r.values(ctx, p)
-	if err != nil {
-		return r.failed(p, nil, err)
-	}
-	place := destinationOf(p)
-	folder, known, err := r.folder(owner, cred, p.Spec.RefreshInterval.Duration, place)
+	j := &job{pusher: r, push: p, place: destinationOf(p)}
+	known, err := j.open(cred)
 	token := describe(cred, known)
-	if err != nil {
-		return r.failed(p, token, err)
+	switch {
+	case err != nil:
+		return r.refused(p, token, err)
+	case j.folder == nil:
+		return r.pending(p, cred, token), nil
 	}
-	if folder == nil {
-		return pushOutcome{recheck: pendingRecheck}, nil
+	if j.values, j.version, err = r.values(ctx, p); err != nil {
+		return r.refused(p, token, err)
 	}
-	j := &job{pusher: r, push: p, place: place, folder: folder, values: values, version: fmt.Sprintf("%s/%s", version, folder.ProjectID()), blind: !known.CanRead()}
+	j.version += "/" + j.folder.ProjectID()
 	out, err := j.run(ctx)
 	if err != nil {
-		failed, err := r.failed(p, token, err)
-		failed.done, failed.left = out.done, out.left
-		return failed, err
+		out, err = r.failed(p, out, err)
 	}
-	r.troubles.over(owner.String())
 	out.token = token
-	return out, nil
+	return out, err
+}
+
+// pending is the outcome while something is read for the first time.
+func (r *pusher) pending(p *item, cred source.Credential, token *tokenOutcome) pushOutcome {
+	never := meta.FindStatusCondition(p.Status.Conditions, stv1.ConditionReady) == nil
+	if never && !cred.Server.PacedUntil().IsZero() && r.clock.Since(p.CreationTimestamp.Time) > pendingRecheck {
+		return pushOutcome{reason: stv1.ReasonRateLimited, message: "the server's rate limit holds back the first read", token: token}
+	}
+	return pushOutcome{recheck: pendingRecheck}
 }
 
 // credential reads what the push authenticates with, and has its uses counted.
-func (r *pusher) credential(ctx context.Context, p *stv1.ServiceTokenPush) (source.Credential, error) {
+func (r *pusher) credential(ctx context.Context, p *item) (source.Credential, error) {
 	cred, err := r.inputs.credential(ctx, p.Namespace, connection{&p.Spec.Auth, p.Spec.HostURL, p.Spec.TLS, p.Spec.Encryption})
-	switch owner := pushOwner(p).String(); {
+	switch owner := pushOwner(&p.ServiceTokenPush).String(); {
 	case err != nil:
 	case p.Spec.Auth.ServiceToken != nil:
 		r.ledger.Watch(owner, cred.Token.ID(), p.Spec.Rotation.Threshold)
@@ -217,46 +212,17 @@ func (r *pusher) credential(ctx context.Context, p *stv1.ServiceTokenPush) (sour
 	return cred, err
 }
 
-func destinationOf(p *stv1.ServiceTokenPush) source.Place {
+func destinationOf(p *item) source.Place {
 	return source.Place{Environment: p.Spec.Destination.Environment, Path: cleanPath(p.Spec.Destination.Path)}
 }
 
-// folder is the destination with what was read of it last, where the token may read; no folder means: not yet.
-func (r *pusher) folder(owner source.Owner, cred source.Credential, interval time.Duration, place source.Place) (*source.Folder, *source.Token, error) {
-	known := r.pool.Read(owner, cred, interval)
-	if err := known.TokenErr; err != nil && (known.Token == nil || !source.Transient(err)) {
-		return nil, known.Token, err
-	}
-	if known.Token == nil {
-		return nil, nil, nil
-	}
-	folder, err := r.pool.Folder(cred, known.Token, place)
-	if err != nil {
-		return nil, known.Token, err
-	}
-	read := map[source.Place]struct{}{}
-	if known.Token.CanRead() {
-		read[place] = struct{}{}
-		result := r.pool.Read(owner, cred, interval, place).Places[place]
-		switch {
-		case result.Err != nil:
-			return nil, known.Token, result.Err
-		case result.Snapshot == nil:
-			return nil, known.Token, nil
-		}
-		folder.Holds(result.Snapshot)
-	}
-	r.pool.Keep(owner, read)
-	return folder, known.Token, nil
-}
-
 // values are what is to be pushed, by name, and which version of the Secret has it.
-func (r *pusher) values(ctx context.Context, p *stv1.ServiceTokenPush) (map[string][]byte, string, error) {
+func (r *pusher) values(ctx context.Context, p *item) (map[string][]byte, string, error) {
 	selection, err := pushSelection(&p.Spec.Source)
 	if err != nil {
 		return nil, "", err
 	}
-	// Not by way of the inputs, which keep what they read: this is other people's Secret, and it is looked at when it changes.
+	// Not by way of the inputs, which keep what they read: this is other people's Secret, and it is looked at when something has changed.
 	var secret corev1.Secret
 	err = r.live.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: p.Spec.Source.SecretRef.Name}, &secret)
 	switch {
@@ -286,121 +252,136 @@ func pushSelection(s *stv1.PushSource) (compose.Selection, error) {
 	return selection, nil
 }
 
-// failed is the outcome of a failure. One that heals by itself is kept from the status of a push that is Ready, until it lasts. An
-// error that has no reason is the API server's.
-func (r *pusher) failed(p *stv1.ServiceTokenPush, token *tokenOutcome, err error) (pushOutcome, error) {
+// refused is the outcome of a failure before anything was to be written: of an input, or of a read, whose end the pool tells. A process
+// that has just started keeps to itself for a while what heals by itself, as the reconciler does. An error without a reason is the API
+// server's.
+func (r *pusher) refused(p *item, token *tokenOutcome, err error) (pushOutcome, error) {
 	reason, known := reasonOf(err)
 	if !known {
 		return pushOutcome{}, err
 	}
 	out := pushOutcome{reason: reason, message: err.Error(), token: token, recheck: slowRecheck}
-	id := pushOwner(p).String()
+	if left := grace(p.Status.Conditions, p.Generation, r.started, r.clock); passes(err) && left > 0 {
+		out.reason, out.recheck = "", left
+	}
+	return out, nil
+}
+
+// failed is what an outcome comes to when writing fails. What heals by itself is tried again ever more rarely, and kept from the status
+// of a push that is Ready until it lasts.
+func (r *pusher) failed(p *item, out pushOutcome, err error) (pushOutcome, error) {
+	reason, known := reasonOf(err)
+	if !known {
+		return out, err
+	}
+	out.reason, out.message, out.recheck = reason, err.Error(), slowRecheck
+	id := pushOwner(&p.ServiceTokenPush).String()
 	if !passes(err) {
 		r.troubles.over(id)
 		return out, nil
 	}
-	out.recheck = patience(err)
+	out.recheck = r.patience(id, err)
 	if !r.troubles.lasting(id, r.clock.Now()) && meta.IsStatusConditionTrue(p.Status.Conditions, stv1.ConditionReady) {
 		out.reason = ""
 	}
 	return out, nil
 }
 
-// passes says whether a failure of a server heals by itself.
+// patience is how long to wait with another try of writes that failed in a way that heals by itself.
+func (r *pusher) patience(id string, err error) time.Duration {
+	r.failures.Next(id, r.clock.Now())
+	r.failures.GC()
+	wait := r.failures.Get(id)
+	if e, ok := errors.AsType[*infisical.Error](err); ok {
+		return max(wait, e.RetryAfter)
+	}
+	return wait
+}
+
+// passes says whether a failure of a server heals by itself. What the server says about one write in a way that it is not known for, it
+// says again.
 func passes(err error) bool {
-	if _, ours := errors.AsType[*infisical.Error](err); !ours && !is[*source.JWTError](err) && !is[*usage.NotCoveredError](err) {
+	e, ours := errors.AsType[*infisical.Error](err)
+	if !ours && !is[*source.JWTError](err) && !is[*usage.NotCoveredError](err) || ours && e.Kind == infisical.KindUnexpected {
 		return false
 	}
 	return source.Transient(err)
 }
 
-// patience is how long to wait with another try of what heals by itself.
-func patience(err error) time.Duration {
-	if e, ok := errors.AsType[*infisical.Error](err); ok {
-		return max(transientRecheck, e.RetryAfter)
-	}
-	return transientRecheck
-}
-
 // finish deletes what a push has written, if that is to go with it, and lets the push go. What cannot be deleted, because of something
 // that only a person can mend, is left: the object and its namespace must not hang on it.
-func (r *pusher) finish(ctx context.Context, p *stv1.ServiceTokenPush) (ctrl.Result, error) {
-	owner := pushOwner(p)
+func (r *pusher) finish(ctx context.Context, p *item) (ctrl.Result, error) {
+	owner := pushOwner(&p.ServiceTokenPush)
 	if !controllerutil.ContainsFinalizer(p, stv1.PushFinalizer) {
 		r.release(owner)
 		return ctrl.Result{}, nil
 	}
-	before := p.DeepCopy()
-	deleted, pending, err := r.withdraw(ctx, p)
-	if is[*source.NotFoundError](err) {
-		err = nil // and with the folder all that was written
-	}
-	if done := (pushed{deleted: deleted}); done.any() {
-		r.announce(ctx, p, done)
-		if saved := r.save(ctx, p); saved != nil { // or what somebody else makes under such a name would be deleted at the next try
-			return ctrl.Result{}, client.IgnoreNotFound(saved)
-		}
-	}
-	if pending {
-		return ctrl.Result{RequeueAfter: pendingRecheck}, nil
-	}
+	p.look()
+	out, err := r.withdraw(ctx, p)
 	if err != nil {
 		reason, known := reasonOf(err)
 		if !known {
 			return ctrl.Result{}, err
 		}
+		out.left = "names that were pushed stay at Infisical: " + err.Error()
 		if passes(err) {
-			return r.report(ctx, before, p, pushOutcome{reason: reason, message: "names are not deleted yet: " + err.Error(), recheck: patience(err)})
+			out.reason, out.message, out.left = reason, "names are not deleted yet: "+err.Error(), ""
+			out.recheck = r.patience(owner.String(), err)
 		}
-		r.tell(ctx, p, corev1.EventTypeWarning, stv1.ReasonNamesLeft, "Delete", "names that were pushed stay at Infisical: "+err.Error())
+	}
+	result, err := r.report(ctx, p, out) // what is left of the names first: else what somebody else makes under one would be deleted
+	if err != nil || out.recheck > 0 {
+		return result, err
 	}
 	r.release(owner)
 	return ctrl.Result{}, client.IgnoreNotFound(r.finalize(ctx, p, false))
 }
 
-// withdraw deletes what the push has written.
-func (r *pusher) withdraw(ctx context.Context, p *stv1.ServiceTokenPush) (deleted []string, pending bool, err error) {
+// withdraw deletes what the push has written, or a part of it; then the outcome says to look again. An error with a reason says why the
+// rest stays.
+func (r *pusher) withdraw(ctx context.Context, p *item) (pushOutcome, error) {
 	written := p.Status.Written
-	if p.Spec.DeletionPolicy != stv1.DeletionPolicyDelete || written == nil || len(written.Names) == 0 {
-		return nil, false, nil
+	if p.Spec.DeletionPolicy != stv1.DeletionPolicyDelete || written == nil {
+		return pushOutcome{}, nil
 	}
 	if p.Spec.Suspend {
-		return nil, false, missing(stv1.ReasonSuspended, "spec.suspend is true")
+		return pushOutcome{}, missing(stv1.ReasonSuspended, "spec.suspend is true")
 	}
 	cred, err := r.credential(ctx, p)
 	if err != nil {
-		return nil, false, err
+		return pushOutcome{}, err
 	}
-	known := r.pool.Read(pushOwner(p), cred, p.Spec.RefreshInterval.Duration)
+	j := &job{pusher: r, push: p, place: source.Place{Environment: written.Environment, Path: written.Path}}
+	known, err := j.open(cred)
 	switch {
-	case known.Token != nil:
-	case known.TokenErr != nil:
-		return nil, false, known.TokenErr
-	default:
-		return nil, true, nil
+	case err != nil:
+		return pushOutcome{}, unlessGone(err)
+	case j.folder == nil:
+		return pushOutcome{recheck: pendingRecheck}, nil
+	case j.folder.ProjectID() != written.ProjectID:
+		return pushOutcome{}, missing(stv1.ReasonScopeDenied, "the token is of another project than they are")
 	}
-	folder, err := r.pool.Folder(cred, known.Token, source.Place{Environment: written.Environment, Path: written.Path})
-	if err != nil {
-		return nil, false, err
+	out, err := j.run(ctx)
+	if err = unlessGone(err); err == nil && out.recheck == 0 && p.Status.Written != nil && len(p.Status.Written.Names) > 0 {
+		out.left = "there are several secrets of these names, and it is not known which of them was pushed: " + listed(p.Status.Written.Names)
 	}
-	if folder.ProjectID() != written.ProjectID {
-		return nil, false, missing(stv1.ReasonScopeDenied, "the token is of another project than they are")
+	out.reason, out.message, out.token = "", "", describe(cred, known)
+	return out, err
+}
+
+// unlessGone is no error where it is that the folder is gone, and with it all that was in it.
+func unlessGone(err error) error {
+	if gone, is := errors.AsType[*source.NotFoundError](err); is && !gone.Environment {
+		return nil
 	}
-	blind := !known.Token.CanRead()
-	if !blind {
-		if err := folder.Reread(ctx); err != nil {
-			return nil, false, err
-		}
+	return err
+}
+
+// grace is how much of startGrace is left for an object that is Ready, as the process has started lately.
+func grace(conditions []metav1.Condition, generation int64, started time.Time, now clock.PassiveClock) time.Duration {
+	ready := meta.FindStatusCondition(conditions, stv1.ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != generation {
+		return 0
 	}
-	for len(written.Names) > 0 {
-		name := written.Names[0]
-		if state := folder.State(name, nil); blind || state != source.Absent && state != source.Twice {
-			if err := folder.Delete(ctx, name); err != nil && infisical.KindOf(err) != infisical.KindSecretNotFound {
-				return deleted, false, err
-			}
-			deleted = append(deleted, name)
-		}
-		written.Names = written.Names[1:]
-	}
-	return deleted, false, nil
+	return startGrace - now.Since(started)
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// troubles tell a failure of the API server that passes, which is nobody's business, from one that lasts, which status is to tell of. It
+// troubles tell a failure of a server that passes, which is nobody's business, from one that lasts, which status is to tell of. It
 // is lost with the process; then a failure takes a while again to be told.
 type troubles struct {
 	mu    sync.Mutex

@@ -120,9 +120,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	o.Infisical.Meter, o.Infisical.Observer = r.ledger, r.counters
 	r.inputs = newInputs(mgr.GetCache(), managed, live, infisical.NewClient(o.Infisical), o.DefaultURL)
 	if o.Push {
-		if p, err = newPusher(r); err != nil {
-			return err
-		}
+		p = newPusher(r)
 	}
 	// Started in this order and stopped together; the ledger refuses uses once it has given back what was reserved.
 	for _, runnable := range []manager.Runnable{managed, r.ledger, r.pool} {

@@ -101,15 +101,11 @@ func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shap
 }
 
 // foughtError says that somebody changes a target again and again, so that it is wrong most of the time.
-type foughtError struct {
-	target    stv1.TargetReference
-	namespace string
-}
+type foughtError struct{ target stv1.TargetReference }
 
 func (e *foughtError) Error() string {
 	return fmt.Sprintf("somebody changes %s %s again and again, and it is put right ever more rarely, at least every %s: "+
-		"see who with kubectl get %s %s -n %s -o yaml --show-managed-fields",
-		e.target.Kind, e.target.Name, healMax, strings.ToLower(string(e.target.Kind)), e.target.Name, e.namespace)
+		"docs/howto/targets.md says how to see who it is", e.target.Kind, e.target.Name, healMax)
 }
 
 // id tells placed targets apart. It has the UID, as an object that is made anew begins anew.
@@ -137,7 +133,7 @@ func (r *reconciler) summary(s *subject, all []placed, skipped []string) (outcom
 			out.sooner(p.held)
 			r.troubles.over(p.id(s))
 			if p.fought {
-				p.err = &foughtError{p.target, p.namespace}
+				p.err = &foughtError{p.target}
 				failed = append(failed, p)
 				out.sooner(r.heals.Get(p.id(s)))
 			}

@@ -82,7 +82,11 @@ func (g *game) look(writes int) {
 		g.refused(plan, conflict)
 		return
 	}
+	if err != nil {
+		g.Fatal(err)
+	}
 	g.permitted(plan)
+	g.foreign(plan)
 	left := writes
 	step := func() bool { left--; return left != -1 }
 	g.written.Creating = plan.Create // as it is noted before
@@ -136,9 +140,26 @@ func (g *game) permitted(plan Plan) {
 			g.Fatalf("%s may not be deleted: %+v", name, plan)
 		}
 	}
-	for _, list := range [][]string{plan.Create, plan.Update, plan.Delete, plan.Names, plan.Left} {
+	for _, list := range [][]string{plan.Create, plan.Update, plan.Delete, plan.Names, plan.Left, plan.Foreign} {
 		if !slices.IsSorted(list) || len(slices.Compact(slices.Clone(list))) != len(list) {
 			g.Fatalf("%+v", plan)
+		}
+	}
+}
+
+// foreign checks that a plan tells of those names that have their value, may conflict later, and are not the object's, and of no others.
+func (g *game) foreign(plan Plan) {
+	for _, name := range plan.Foreign {
+		if _, wanted := g.values[name]; !wanted {
+			g.Fatalf("nobody wants %s: %+v", name, plan)
+		}
+	}
+	for name, value := range g.values {
+		as := len(g.folder[name]) == 1 && g.folder[name][0] == string(value)
+		ours := slices.Contains(g.written.Names, name) || slices.Contains(g.written.Creating, name)
+		want := as && !ours && !g.policy.TakeOver && !g.policy.IfNotExists
+		if slices.Contains(plan.Foreign, name) != want || want && slices.Contains(plan.Names, name) {
+			g.Fatalf("%s is somebody else's with its value: %t, %+v", name, want, plan)
 		}
 	}
 }
@@ -177,7 +198,7 @@ func (g *game) finished(plan Plan) {
 		delete(g.theirs, name)
 	}
 	again, err := Make(g.values, folderOf(g.folder), g.written, g.policy)
-	if want := (Plan{Names: plan.Names, Left: plan.Left}); !reflect.DeepEqual(want, again) || err != nil || !again.Empty() {
+	if want := (Plan{Names: plan.Names, Left: plan.Left, Foreign: plan.Foreign}); !reflect.DeepEqual(want, again) || err != nil || !again.Empty() {
 		g.Fatalf("a second plan: %+v, %v", again, err)
 	}
 }

@@ -27,6 +27,8 @@ type Plan struct {
 	Names []string
 	// Left are names with another value that stay as they are, by the policy.
 	Left []string
+	// Foreign are names that have their value, and that somebody else wrote: another value will be a conflict.
+	Foreign []string
 }
 
 // Empty says that nothing is to be written.
@@ -58,34 +60,18 @@ func listed(names []string) string {
 }
 
 // Make plans how the folder comes to hold the values, all or nothing: a *ConflictError says that one name is in the way. state tells
-// of a name how it compares with a value.
+// of a name how it compares with a value. A *TooManyError says that more would count as written than a status can list.
 func Make(values map[string][]byte, state func(name string, value []byte) source.State, written Written, policy Policy) (Plan, error) {
 	var plan Plan
 	var conflict ConflictError
-	own := setOf(written.Names)
+	own, creating := setOf(written.Names), setOf(written.Creating)
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		is := state(name, values[name])
 		_, ours := own[name]
-		if is == source.Same && slices.Contains(written.Creating, name) {
+		if _, begun := creating[name]; begun && is == source.Same {
 			ours = true // created, and then there was no time to note it
 		}
-		switch {
-		case is == source.Absent:
-			plan.Create = append(plan.Create, name)
-			ours = true
-		case is == source.Same:
-			ours = ours || policy.TakeOver && !policy.IfNotExists
-		case policy.IfNotExists:
-			plan.Left = append(plan.Left, name)
-		case is == source.Twice:
-			conflict.Twice = append(conflict.Twice, name)
-		case ours || policy.TakeOver:
-			plan.Update = append(plan.Update, name)
-			ours = true
-		default:
-			conflict.Names = append(conflict.Names, name)
-		}
-		if ours {
+		if plan.want(name, is, ours, policy, &conflict) {
 			own[name] = struct{}{}
 		}
 	}
@@ -104,8 +90,36 @@ func Make(values map[string][]byte, state func(name string, value []byte) source
 			delete(own, name)
 		}
 	}
+	if len(own) > maxWritten {
+		return Plan{}, &TooManyError{len(own), maxWritten}
+	}
 	plan.Names = slices.Sorted(maps.Keys(own))
 	return plan, nil
+}
+
+// want plans for a name that is to have a value, and says whether it counts as written then.
+func (p *Plan) want(name string, is source.State, ours bool, policy Policy, conflict *ConflictError) bool {
+	switch {
+	case is == source.Absent:
+		p.Create = append(p.Create, name)
+		return true
+	case is == source.Same && policy.TakeOver && !policy.IfNotExists:
+		return true
+	case is == source.Same:
+		if !ours && !policy.IfNotExists {
+			p.Foreign = append(p.Foreign, name)
+		}
+	case policy.IfNotExists:
+		p.Left = append(p.Left, name)
+	case is == source.Twice:
+		conflict.Twice = append(conflict.Twice, name)
+	case ours || policy.TakeOver:
+		p.Update = append(p.Update, name)
+		return true
+	default:
+		conflict.Names = append(conflict.Names, name)
+	}
+	return ours
 }
 
 func setOf(names []string) map[string]struct{} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -17,9 +18,14 @@ import (
 const (
 	// maxName is how many characters the server takes in a name: longer ones are no route to it.
 	maxName = 100
-	// maxNames is how many names an object may push, whose status lists them.
-	maxNames = 2000
+	// maxNames is how many names an object may push, and maxWritten how many its status lists: with deletionPolicy Retain those of keys
+	// that are gone are among them. A status of 5,000 names of 100 characters is half of what the API server stores.
+	maxNames   = 2000
+	maxWritten = 5000
 )
+
+// reserved are names in whose place the server has routes of its own.
+var reserved = []string{"batch", "move", "backfill-secret-references"}
 
 // Entry is one key under a name of its own.
 type Entry struct{ Key, Name string }
@@ -28,8 +34,8 @@ type Entry struct{ Key, Name string }
 type NameError struct{ Key, Name string }
 
 func (e *NameError) Error() string {
-	return fmt.Sprintf("key %q would be named %q, which the server does not take: a name has 1 to %d letters, digits, '-', '_' and '.', is not '.' and does not start with '..'",
-		e.Key, e.Name, maxName)
+	return fmt.Sprintf("key %q would be named %q, which the server does not take: a name has 1 to %d letters, digits, '-', '_' and '.', is not '.', does not start with '..', and is none of %s",
+		e.Key, e.Name, maxName, strings.Join(reserved, ", "))
 }
 
 // ClashError says that two keys have the same name.
@@ -54,10 +60,13 @@ func (e *KeyMissingError) Error() string {
 }
 
 // TooManyError says that there are more names than an object may push.
-type TooManyError struct{ Names int }
+type TooManyError struct{ Names, Most int }
 
 func (e *TooManyError) Error() string {
-	return fmt.Sprintf("%d names are more than the %d that one object pushes: use several", e.Names, maxNames)
+	if e.Most == maxWritten {
+		return fmt.Sprintf("%d names were written, with those whose keys are gone, and %d is the most that status lists: use another object", e.Names, e.Most)
+	}
+	return fmt.Sprintf("%d names are more than the %d that one object pushes: use several", e.Names, e.Most)
 }
 
 // Select returns the values to push by their names: those keys of data that the selection takes, and the entries. Entries alone are
@@ -84,7 +93,7 @@ func Select(data map[string][]byte, selection compose.Selection, entries []Entry
 		}
 	}
 	if len(names) > maxNames {
-		return nil, &TooManyError{len(names)}
+		return nil, &TooManyError{len(names), maxNames}
 	}
 	return valuesOf(data, names)
 }
@@ -94,7 +103,7 @@ func valuesOf(data map[string][]byte, names map[string]string) (map[string][]byt
 	for _, key := range slices.Sorted(maps.Keys(names)) {
 		name := names[key]
 		// The API server's rule for keys is narrower than the server's for names, and what it allows is safe in a URL.
-		if len(name) > maxName || len(validation.IsConfigMapKey(name)) > 0 {
+		if len(name) > maxName || slices.Contains(reserved, name) || len(validation.IsConfigMapKey(name)) > 0 {
 			return nil, &NameError{key, name}
 		}
 		if other, twice := keys[name]; twice {

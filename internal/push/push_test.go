@@ -70,6 +70,7 @@ func TestSelectTakesWhatIsChosenUnderItsName(t *testing.T) {
 		"names that keys swap":             {entries: []Entry{{Key: "DB_URL", Name: "DB_PW"}, {Key: "DB_PW", Name: "DB_URL"}}, want: map[string]string{"DB_PW": "DB_URL", "DB_URL": "DB_PW"}},
 		"a name of 100 characters":         {entries: []Entry{{Key: "DB_URL", Name: strings.Repeat("x", 100)}}, want: map[string]string{strings.Repeat("x", 100): "DB_URL"}},
 		"names of dots and dashes":         {entries: []Entry{{Key: "DB_URL", Name: ".x"}, {Key: "DB_PW", Name: "-."}}, want: map[string]string{".x": "DB_URL", "-.": "DB_PW"}},
+		"names like a route's":             {entries: []Entry{{Key: "DB_URL", Name: "Batch"}, {Key: "DB_PW", Name: "batch."}, {Key: "API_KEY", Name: "batches"}}, want: map[string]string{"Batch": "DB_URL", "batch.": "DB_PW", "batches": "API_KEY"}},
 		"what is not taken is not renamed": {selection: compose.Selection{Include: glob("DB_URL"), Rename: []compose.Renaming{func(string) string { return "X" }}}, want: map[string]string{"X": "DB_URL"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +124,9 @@ func TestSelectNamesWhatIsWrong(t *testing.T) {
 		".":                      {selection: constant("."), want: &NameError{"A", "."}},
 		"..":                     {selection: constant(".."), want: &NameError{"A", ".."}},
 		"..a":                    {selection: constant("..a"), want: &NameError{"A", "..a"}},
+		"a route's name":         {selection: constant("batch"), want: &NameError{"A", "batch"}},
+		"a route's name as key":  {data: secretOf("batch"), want: &NameError{"batch", "batch"}},
+		"a route's, by an entry": {entries: []Entry{{"A", "batch"}}, want: &NameError{"A", "batch"}},
 		"an entry's name":        {entries: []Entry{{"A", "a/b"}}, want: &NameError{"A", "a/b"}},
 		"a key that is too long": {data: secretOf(strings.Repeat("x", 101)), want: &NameError{strings.Repeat("x", 101), strings.Repeat("x", 101)}},
 
@@ -133,15 +137,15 @@ func TestSelectNamesWhatIsWrong(t *testing.T) {
 		"no text in an entry":               {data: map[string][]byte{"A": broken}, entries: []Entry{{"A", "X"}}, want: &TextError{"A"}},
 		"missing key":                       {entries: []Entry{{"B", "X"}}, want: &KeyMissingError{[]string{"B"}}},
 		"missing keys, in the spec's order": {entries: []Entry{{"C", ""}, {"A", ""}, {"B", ""}}, want: &KeyMissingError{[]string{"C", "B"}}},
-		"one name too many":                 {data: secretOf(numbered(maxNames + 1)...), want: &TooManyError{maxNames + 1}},
-		"one name too many by an entry":     {data: secretOf(numbered(maxNames + 1)...), selection: compose.Selection{Include: glob("*"), Exclude: glob("K0")}, entries: []Entry{{"K0", ""}}, want: &TooManyError{maxNames + 1}},
+		"one name too many":                 {data: secretOf(numbered(maxNames + 1)...), want: &TooManyError{maxNames + 1, maxNames}},
+		"one name too many by an entry":     {data: secretOf(numbered(maxNames + 1)...), selection: compose.Selection{Include: glob("*"), Exclude: glob("K0")}, entries: []Entry{{"K0", ""}}, want: &TooManyError{maxNames + 1, maxNames}},
 
 		"the first key's error, a name":     {data: map[string][]byte{"A": []byte(mark), "B": broken}, entries: []Entry{{"B", ""}, {"A", "/"}}, want: &NameError{"A", "/"}},
 		"the first key's error, a value":    {data: map[string][]byte{"A": broken, "B": []byte(mark)}, entries: []Entry{{"B", "/"}, {"A", ""}}, want: &TextError{"A"}},
 		"of a key's errors the name":        {data: map[string][]byte{"A": broken}, selection: constant(""), want: &NameError{"A", ""}},
 		"of a key's errors the clash":       {data: map[string][]byte{"A": []byte(mark), "B": broken}, selection: constant("X"), want: &ClashError{"X", "A", "B"}},
 		"missing keys before all":           {data: map[string][]byte{"A": broken}, entries: []Entry{{"A", "/"}, {"B", ""}}, want: &KeyMissingError{[]string{"B"}}},
-		"too many before what they are all": {data: secretOf(numbered(maxNames + 1)...), selection: constant(""), want: &TooManyError{maxNames + 1}},
+		"too many before what they are all": {data: secretOf(numbered(maxNames + 1)...), selection: constant(""), want: &TooManyError{maxNames + 1, maxNames}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.data == nil {
@@ -160,6 +164,26 @@ func TestSelectNamesWhatIsWrong(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSelectTakesAKeyOfARoutesNameUnderAnother(t *testing.T) {
+	data := secretOf("batch")
+	want := map[string][]byte{"BATCH": data["batch"]}
+	for _, test := range []struct {
+		selection compose.Selection
+		entries   []Entry
+	}{
+		{entries: []Entry{{"batch", "BATCH"}}},
+		{selection: compose.Selection{Rename: []compose.Renaming{must(compose.Case("Upper"))}}},
+	} {
+		values, err := Select(data, test.selection, test.entries)
+		if diff := cmp.Diff(want, values); diff != "" || err != nil {
+			t.Error(diff, err)
+		}
+	}
+	if _, err := Select(data, compose.Selection{Exclude: glob("b*")}, nil); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -192,7 +216,10 @@ func TestErrorsSayWhatToChange(t *testing.T) {
 		{&ClashError{"X", "A", "B"}, []string{`"A"`, `"B"`, `"X"`}},
 		{&TextError{"A"}, []string{`"A"`, "UTF-8"}},
 		{&KeyMissingError{[]string{"A", "B"}}, []string{"A, B"}},
-		{&TooManyError{2001}, []string{"2001", "2000"}},
+		{&KeyMissingError{numbered(10)}, []string{"K8, K9"}},
+		{&KeyMissingError{numbered(12)}, []string{"K8, K9, and 2 more"}},
+		{&TooManyError{2001, maxNames}, []string{"2001 names", "2000", "use several"}},
+		{&TooManyError{5001, maxWritten}, []string{"5001 names were written", "5000", "keys are gone", "use another object"}},
 		{&ConflictError{Names: []string{"A", "B"}}, []string{"A, B", "TakeOver", "IfNotExists"}},
 		{&ConflictError{Names: []string{"A"}, Twice: []string{"B", "C"}}, []string{"B, C", "several"}},
 	} {

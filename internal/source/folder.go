@@ -26,6 +26,7 @@ type Folder struct {
 // held is one of the secrets of a name, of which client-side encryption allows several.
 type held struct {
 	value   []byte
+	broken  bool                // it does not open
 	comment servicetoken.Sealed // zero where it is not known, or the server's affair
 }
 
@@ -97,15 +98,23 @@ func (f *Folder) State(name string, value []byte) State {
 		return Absent
 	case len(all) > 1:
 		return Twice
-	case bytes.Equal(f.Trimmed(all[0].value), f.Trimmed(value)):
+	case !all[0].broken && bytes.Equal(f.Trimmed(all[0].value), f.Trimmed(value)):
 		return Same
 	default:
 		return Differs
 	}
 }
 
-// Reread asks the server for all that the folder holds, however new what is known may be. Errors: *infisical.Error, *NotFoundError,
-// *DecryptionError.
+// Value is that of a name that there is one secret of, if it opens.
+func (f *Folder) Value(name string) (value []byte, ok bool) {
+	if all := f.secrets[name]; len(all) == 1 && !all[0].broken {
+		return all[0].value, true
+	}
+	return nil, false
+}
+
+// Reread asks the server for all that the folder holds, however new what is known may be. What does not open differs from every
+// value, and is left out where not even its name opens: others write here too. Errors: *infisical.Error, *NotFoundError.
 func (f *Folder) Reread(ctx context.Context) error {
 	return f.use(ctx, func(auth infisical.Authorization) error {
 		secrets, err := f.fetch(ctx, auth)
@@ -135,17 +144,13 @@ func (f *Folder) fetch(ctx context.Context, auth infisical.Authorization) (map[s
 	if err != nil {
 		return nil, err
 	}
-	failed := &DecryptionError{Place: f.place}
 	for _, s := range answer.Secrets {
-		secret, err := openSecret(f.token.key, s.SealedSecret)
+		name, err := f.token.key.Open(s.Name)
 		if err != nil {
-			failed.Err = err
-			failed.Names = append(failed.Names, secret.Name)
+			continue
 		}
-		secrets[secret.Name] = append(secrets[secret.Name], held{value: secret.Value, comment: s.Comment})
-	}
-	if failed.Err != nil {
-		return nil, failed
+		value, err := f.token.key.Open(s.Value)
+		secrets[string(name)] = append(secrets[string(name)], held{value: value, broken: err != nil, comment: s.Comment})
 	}
 	return secrets, nil
 }

@@ -445,19 +445,235 @@ func TestTwoSecretsOfANameAreTold(t *testing.T) {
 	w.Expect(f.State("KEY", []byte("value"))).To(Equal(Same))
 }
 
-func TestRereadLearnsNothingOfAFolderThatDoesNotOpen(t *testing.T) {
+func TestRereadLearnsNothingOfABadAnswer(t *testing.T) {
 	w := newWorld(t, 1)
-	w.project.Put("prod", "/app", "OTHER", "TOPSECRET")
 	f := w.writer(devserver.TokenSpec{})
 	w.Expect(f.Reread(t.Context())).To(Succeed())
 	w.project.Put("prod", "/app", "KEY", "changed")
-	w.backend.SetFault(devserver.Fault{Route: sealedPath, WrongTag: true, SecretName: "OTHER"})
-	err := f.Reread(t.Context())
-	w.Expect(err).To(Equal(&DecryptionError{Place: app, Names: []string{"OTHER"}, Err: servicetoken.ErrOpen}))
-	w.Expect(f.State("KEY", []byte("value"))).To(Equal(Same))
 	w.backend.SetFault(devserver.Fault{Route: sealedPath, CorruptBody: true})
 	w.Expect(infisical.KindOf(f.Reread(t.Context()))).To(Equal(infisical.KindBadAnswer))
 	w.Expect(f.State("KEY", []byte("value"))).To(Equal(Same))
+}
+
+func TestAValueIsThatOfOneSecret(t *testing.T) {
+	for _, version := range []int{1, 3} {
+		w := newWorld(t, version)
+		w.project.Put("prod", "/app", "EMPTY", "")
+		f := w.writer(devserver.TokenSpec{})
+		f.unvalued(w, "KEY") // nothing is known yet
+		f.Holds(w.values(f.cred, day, app, map[string]string{"KEY": "value", "EMPTY": ""}))
+		for range 2 {
+			f.valued(w, "KEY", "value")
+			f.valued(w, "EMPTY", "")
+			f.unvalued(w, nobody)
+			w.Expect(f.Reread(t.Context())).To(Succeed())
+		}
+		w.project.Put("prod", "/app", "KEY", "changed")
+		f.valued(w, "KEY", "value") // as it was read last
+		w.Expect(f.Reread(t.Context())).To(Succeed())
+		f.valued(w, "KEY", "changed")
+		w.Expect(f.Update(t.Context(), "KEY", []byte("ours"))).To(Succeed())
+		w.Expect(f.Create(t.Context(), "NEW", nil)).To(Succeed())
+		for range 2 {
+			f.valued(w, "KEY", "ours")
+			f.valued(w, "NEW", "")
+			w.Expect(f.Reread(t.Context())).To(Succeed())
+		}
+		w.Expect(infisical.KindOf(f.Update(t.Context(), nobody, []byte("ours")))).To(Equal(infisical.KindSecretNotFound))
+		f.unvalued(w, nobody)
+		w.Expect(f.Delete(t.Context(), "KEY")).To(Succeed())
+		f.unvalued(w, "KEY")
+		f.valued(w, "NEW", "")
+	}
+}
+
+// TestAValueIsTheServers where it removes white space: what was sent and what is read are equal once they are trimmed.
+func TestAValueIsTheServers(t *testing.T) {
+	w := newWorld(t, 3)
+	f := w.writer(devserver.TokenSpec{})
+	w.Expect(f.Create(t.Context(), "NEW", []byte(" a b\n"))).To(Succeed())
+	value, ok := f.Value("NEW")
+	w.Expect(ok).To(BeTrue())
+	w.Expect(f.Trimmed(value)).To(BeEquivalentTo("a b"))
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	f.valued(w, "NEW", "a b")
+}
+
+func TestTwoSecretsOfANameHaveNoValue(t *testing.T) {
+	w := newWorld(t, 1)
+	w.project.PutDuplicate("prod", "/app", "KEY", "value")
+	f := w.writer(devserver.TokenSpec{})
+	f.Holds(w.values(f.cred, day, app, map[string]string{"KEY": "value"}))
+	for range 2 {
+		f.unvalued(w, "KEY")
+		w.Expect(f.Reread(t.Context())).To(Succeed())
+	}
+	w.spoil(f, "KEY", map[string]parts{"secretValue": w.unopenable(f)["by another key"]}) // one of them
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	f.unvalued(w, "KEY")
+	w.Expect(f.State("KEY", []byte("value"))).To(Equal(Twice))
+}
+
+// valued expects that a name has this value.
+func (f *Folder) valued(w *world, name, want string) {
+	w.t.Helper()
+	value, ok := f.Value(name)
+	w.Expect(ok).To(BeTrue(), name)
+	w.Expect(value).To(BeEquivalentTo(want), name)
+	w.Expect(f.State(name, []byte(want))).To(Equal(Same), name)
+}
+
+// unvalued expects that a name has no value that could be told.
+func (f *Folder) unvalued(w *world, name string) {
+	w.t.Helper()
+	value, ok := f.Value(name)
+	w.Expect(ok).To(BeFalse(), name)
+	w.Expect(value).To(BeNil(), name)
+}
+
+// parts are an encrypted field as it is sent: ciphertext, IV and tag.
+type parts [3]string
+
+func (w *world) sealed(key servicetoken.ProjectKey, text string) parts {
+	w.t.Helper()
+	sealed, err := key.Seal([]byte(text), rand.Reader)
+	w.Expect(err).NotTo(HaveOccurred())
+	ciphertext, iv, tag := sealed.Parts()
+	encode := base64.StdEncoding.EncodeToString
+	return parts{encode(ciphertext), encode(iv), encode(tag)}
+}
+
+// unopenable are fields that somebody else may have written, and that do not open.
+func (w *world) unopenable(f *Folder) map[string]parts {
+	w.t.Helper()
+	another, err := servicetoken.NewProjectKey(strings.Repeat("0", 32))
+	w.Expect(err).NotTo(HaveOccurred())
+	one, other := w.sealed(f.token.key, "value"), w.sealed(f.token.key, "value")
+	return map[string]parts{
+		"by another key": w.sealed(another, "value"),
+		"another's tag":  {one[0], one[1], other[2]},
+		"another's IV":   {one[0], other[1], one[2]},
+		"no ciphertext":  {"", one[1], one[2]},
+		"no tag":         {one[0], one[1], ""},
+		"a short IV":     {one[0], "AAAA", one[2]},
+		"no base64":      {"%", one[1], one[2]},
+		"nothing":        {},
+	}
+}
+
+// spoil changes fields of a secret of prod:/app at the server, as somebody does who is careless.
+func (w *world) spoil(f *Folder, name string, fields map[string]parts) {
+	w.t.Helper()
+	content := map[string]string{"workspaceId": f.ProjectID(), "environment": "prod", "secretPath": "/app"}
+	for field, parts := range fields {
+		content[field+"Ciphertext"], content[field+"IV"], content[field+"Tag"] = parts[0], parts[1], parts[2]
+	}
+	body, err := json.Marshal(content)
+	w.Expect(err).NotTo(HaveOccurred())
+	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodPatch, "/api/v3/secrets/"+name, bytes.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+f.cred.Token.Bearer())
+	r.Header.Set("Content-Type", "application/json")
+	answer := httptest.NewRecorder()
+	w.backend.ServeHTTP(answer, r)
+	w.Expect(answer.Code).To(Equal(http.StatusOK), answer.Body.String())
+}
+
+func TestAValueThatDoesNotOpenDiffersFromAllUntilItIsWritten(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		w := newWorld(t, version)
+		f := w.writer(devserver.TokenSpec{})
+		w.project.Put("prod", "/app", "OTHER", "1")
+		for how, broken := range w.unopenable(f) {
+			w.project.Put("prod", "/app", "KEY", "value")
+			w.remark("rotate by hand")
+			w.spoil(f, "KEY", map[string]parts{"secretValue": broken})
+			w.Expect(f.Reread(t.Context())).To(Succeed(), how)
+			for _, value := range [][]byte{nil, {}, []byte("value"), []byte("\x00")} {
+				w.Expect(f.State("KEY", value)).To(Equal(Differs), "%s: %q", how, value)
+			}
+			f.unvalued(w, "KEY")
+			f.valued(w, "OTHER", "1") // which has nothing to do with it
+
+			w.Expect(infisical.KindOf(f.Create(t.Context(), "KEY", []byte("ours")))).To(Equal(infisical.KindSecretExists), how)
+			f.unvalued(w, "KEY")
+			w.Expect(f.Update(t.Context(), "KEY", []byte("ours"))).To(Succeed(), how)
+			for range 2 {
+				f.valued(w, "KEY", "ours")
+				w.Expect(f.State("KEY", nil)).To(Equal(Differs))
+				w.Expect(f.Reread(t.Context())).To(Succeed(), how)
+			}
+			w.Expect(w.there()).To(Equal(map[string]string{"KEY": "ours", "OTHER": "1"}), how)
+			w.Expect(w.comment()).To(Equal("rotate by hand"), how)
+		}
+		w.values(f.cred, day, app, map[string]string{"KEY": "ours", "OTHER": "1"}) // so that others read it again
+	}
+}
+
+func TestAValueThatDoesNotOpenCanBeDeletedAndMadeAnew(t *testing.T) {
+	w := newWorld(t, 1)
+	f := w.writer(devserver.TokenSpec{})
+	w.spoil(f, "KEY", map[string]parts{"secretValue": w.unopenable(f)["another's tag"]})
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	w.Expect(f.State("KEY", nil)).To(Equal(Differs))
+	w.Expect(f.Delete(t.Context(), "KEY")).To(Succeed())
+	w.Expect(f.State("KEY", nil)).To(Equal(Absent))
+	w.Expect(f.Create(t.Context(), "KEY", nil)).To(Succeed())
+	f.valued(w, "KEY", "")
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	f.valued(w, "KEY", "")
+}
+
+// TestACommentThatDoesNotOpenIsNobodysAffair but of who wrote it: it is sent back as it came.
+func TestACommentThatDoesNotOpenIsNobodysAffair(t *testing.T) {
+	w := newWorld(t, 1)
+	f := w.writer(devserver.TokenSpec{})
+	broken := w.unopenable(f)
+	w.spoil(f, "KEY", map[string]parts{"secretValue": broken["another's tag"], "secretComment": broken["by another key"]})
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	w.Expect(f.Update(t.Context(), "KEY", []byte("ours"))).To(Succeed())
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	f.valued(w, "KEY", "ours")
+	ciphertext, iv, tag := f.secrets["KEY"][0].comment.Parts()
+	for i, part := range [][]byte{ciphertext, iv, tag} {
+		w.Expect(base64.StdEncoding.EncodeToString(part)).To(Equal(broken["by another key"][i]))
+	}
+}
+
+func TestRereadLeavesOutWhatHasNoNameThatOpens(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		w := newWorld(t, version)
+		f := w.writer(devserver.TokenSpec{})
+		w.project.Put("prod", "/app", "OTHER", "1")
+		for how, broken := range w.unopenable(f) {
+			w.Expect(f.Reread(t.Context())).To(Succeed())
+			f.valued(w, "KEY", "value")
+			w.spoil(f, "KEY", map[string]parts{"secretKey": broken, "secretValue": w.sealed(f.token.key, "value")})
+			w.Expect(f.Reread(t.Context())).To(Succeed(), how)
+			w.Expect(f.secrets).To(And(HaveLen(1), HaveKey("OTHER")), how)
+			w.Expect(f.State("KEY", []byte("value"))).To(Equal(Absent), how)
+			f.unvalued(w, "KEY")
+			f.valued(w, "OTHER", "1")
+			w.Expect(infisical.KindOf(f.Create(t.Context(), "KEY", []byte("ours")))).To(Equal(infisical.KindSecretExists), "the server knows it")
+			w.Expect(f.Update(t.Context(), "OTHER", []byte("1"))).To(Succeed(), how)
+			w.Expect(w.there()).To(Equal(map[string]string{"KEY": "value", "OTHER": "1"}), how)
+			w.project.Delete("prod", "/app", "KEY")
+			w.project.Put("prod", "/app", "KEY", "value")
+		}
+	}
+}
+
+func TestAFolderOfWhichNoNameOpensIsThereAndHoldsNothing(t *testing.T) {
+	w := newWorld(t, 1)
+	f := w.writer(devserver.TokenSpec{})
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	broken := w.unopenable(f)["by another key"]
+	w.spoil(f, "KEY", map[string]parts{"secretKey": broken, "secretValue": broken})
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	w.Expect(f.secrets).To(BeEmpty())
+	w.Expect(f.State("KEY", []byte("value"))).To(Equal(Absent))
+	w.Expect(f.Create(t.Context(), "NEW", []byte("1"))).To(Succeed())
+	w.Expect(f.Reread(t.Context())).To(Succeed())
+	f.valued(w, "NEW", "1")
 }
 
 func TestRereadBelievesNoEmptyAnswerThatIsNotConfirmed(t *testing.T) {

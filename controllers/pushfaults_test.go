@@ -1,0 +1,291 @@
+package controllers
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/devserver"
+	"github.com/service-token-operator/service-token-operator/internal/servicetoken"
+)
+
+// What may go wrong in the middle of a push, and what nobody may lose by it.
+
+// gone says whether the push out is.
+func (w *world) gone() bool {
+	return apierrors.IsNotFound(w.client.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "out"}, &stv1.ServiceTokenPush{}))
+}
+
+// numbered are so many names with values.
+func numbered(n int) map[string]string {
+	names := map[string]string{}
+	for i := range n {
+		names[fmt.Sprintf("K_%03d", i)] = fmt.Sprint(i)
+	}
+	return names
+}
+
+// front is a server before the real one, which may do otherwise.
+func (w *world) front(answer func(http.ResponseWriter, *http.Request) (answered bool)) func(*stv1.ServiceTokenPush) {
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if !answer(rw, r) {
+			w.infisical.ServeHTTP(rw, r)
+		}
+	}))
+	w.t.Cleanup(server.Close)
+	return func(p *stv1.ServiceTokenPush) { p.Spec.HostURL = server.URL }
+}
+
+// TestWhoCannotLookOverwritesNothingElsewhere: what was sent to one folder gives no right in another.
+func TestWhoCannotLookOverwritesNothingElsewhere(t *testing.T) {
+	w := newWorld(t)
+	w.pushed([]string{"write"})
+	w.project.Put("prod", "/elsewhere", "X", "somebody's")
+	w.changePush("out", func(p *stv1.ServiceTokenPush) { p.Spec.Destination.Path = "/elsewhere" })
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonNameConflict))
+	w.Expect(w.folder("/elsewhere")()).To(HaveKeyWithValue("X", "somebody's"))
+	w.Expect(w.folder("/pushed")()).To(HaveKeyWithValue("X", "one"))
+}
+
+// TestAnObjectThatIsMadeAnewInheritsNothing: another object of the name has not written what the first one has.
+func TestAnObjectThatIsMadeAnewInheritsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.pushed([]string{"write"})
+	w.project.Put("prod", "/pushed", "X", "changed since")
+	w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed())
+	w.pushes()
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonNameConflict))
+	w.Expect(w.folder("/pushed")()).To(HaveKeyWithValue("X", "changed since"))
+}
+
+// TestALargePushNeitherHoldsUpOthersNorIsDeaf has more pushes of many names to a slow server than there are workers.
+func TestALargePushNeitherHoldsUpOthersNorIsDeaf(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	fast := devserver.New()
+	server := httptest.NewServer(fast)
+	t.Cleanup(server.Close)
+	elsewhere := fast.AddProject(1)
+	elsewhere.AddFolder("prod", "/pushed")
+	w.putSecret("other-token", map[string]string{"token": elsewhere.AddToken(devserver.TokenSpec{
+		Name: "other", Permissions: []string{"read", "write"}, Scopes: servicetoken.Scopes{{Environment: "prod", Path: "/**"}},
+	})})
+	w.putSecret("made", map[string]string{"X": "one"})
+	w.pushes(func(p *stv1.ServiceTokenPush) {
+		p.Spec.HostURL, p.Spec.Auth.ServiceToken.SecretRef.Name = server.URL, "other-token"
+	})
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+
+	w.putSecret("big", numbered(200))
+	w.infisical.SetLatency(50 * time.Millisecond)
+	for i := range 5 {
+		w.pushes(func(p *stv1.ServiceTokenPush) {
+			p.Name, p.Spec.Source.SecretRef.Name = fmt.Sprintf("big-%d", i), "big"
+			p.Spec.Source.Rename = []stv1.RenameStep{{Prefix: fmt.Sprintf("P%d_", i)}}
+		})
+	}
+	w.Eventually(func() int { return len(w.folder("/pushed")()) }).Should(BeNumerically(">", 20))
+	w.setSecret("made", map[string]string{"X": "two"})
+	w.changePush("big-0", func(p *stv1.ServiceTokenPush) { p.Spec.Suspend = true })
+	w.Eventually(func() string { return elsewhere.Secrets("prod", "/pushed")["X"].Value }, 15*time.Second).Should(Equal("two"))
+	w.Eventually(w.pushReason("big-0"), 15*time.Second).Should(Equal(stv1.ReasonSuspended))
+	suspended := 0
+	for name := range w.folder("/pushed")() {
+		if strings.HasPrefix(name, "P0_") {
+			suspended++
+		}
+	}
+	w.Expect(suspended).To(BeNumerically("<", 200))
+	for i := range 4 {
+		w.Eventually(w.pushReason(fmt.Sprintf("big-%d", i+1)), 2*time.Minute).Should(Equal(stv1.ReasonSynced))
+	}
+	w.Expect(w.folder("/pushed")()).To(HaveLen(800 + suspended))
+}
+
+// TestARateLimitHoldsBackAPushAndNoOther: workers do not wait for a server that wants to be left alone.
+func TestARateLimitHoldsBackAPushAndNoOther(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.infisical.SetRateLimit(600, 600) // which is 200 for writes
+	w.putToken(w.pushToken())
+	w.putSecret("made", numbered(230))
+	w.pushes()
+	w.Eventually(w.pushReason("out"), time.Minute).Should(Equal(stv1.ReasonRateLimited))
+	w.Expect(w.pushMessage("out")).To(ContainSubstring("of 230 names"))
+	w.Expect(len(w.getPush("out").Status.Written.Names)).To(BeNumerically(">=", 150), "what is done is noted")
+	w.Eventually(w.pushReason("out"), 2*time.Minute).Should(Equal(stv1.ReasonSynced))
+	w.Expect(w.folder("/pushed")()).To(Equal(numbered(230)))
+	w.Expect(w.infisical.Count(writeRoute, "")).To(BeNumerically("<=", 232), "the server refuses at most what it takes to learn its limit")
+}
+
+// TestACreateThatArrivesLateIsKnown: a request that was given up may be carried out after the folder was read again.
+func TestACreateThatArrivesLateIsKnown(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"X": "one"})
+	var lost atomic.Bool
+	lost.Store(true)
+	w.pushes(w.front(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && lost.Load() {
+			w.infisical.ServeHTTP(httptest.NewRecorder(), r) // it is done, and the proxy says 504
+			rw.WriteHeader(http.StatusGatewayTimeout)
+			return true
+		}
+		return false
+	}))
+	w.Eventually(w.folder("/pushed")).Should(HaveKey("X"))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonBackendUnavailable))
+	lost.Store(false)
+	w.setSecret("made", map[string]string{"X": "rotated before that is known"})
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+	w.Expect(w.folder("/pushed")()).To(HaveKeyWithValue("X", "rotated before that is known"))
+	w.Expect(w.getPush("out").Status.Written.Names).To(Equal([]string{"X"}))
+}
+
+// TestTheServersVerdictAboutOneNameIsNoneAboutOthers: the others are pushed, and the message says which it is.
+func TestTheServersVerdictAboutOneNameIsNoneAboutOthers(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"A": "1", "B": "2", "C": "3"})
+	w.infisical.SetFault(devserver.Fault{Route: "/api/v3/secrets/A", Status: http.StatusBadRequest})
+	w.pushes()
+	w.Eventually(w.folder("/pushed")).Should(Equal(map[string]string{"B": "2", "C": "3"}))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonBackendUnavailable))
+	w.Expect(w.pushMessage("out")).To(HavePrefix("A: "))
+	w.Expect(w.getPush("out").Status.Written.Names).To(Equal([]string{"B", "C"}))
+	w.infisical.ClearFaults()
+	w.refreshPush("out")
+	w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("A", "1"))
+}
+
+// TestSomebodyElsesSecretThatDoesNotOpenIsNoMatter for what is pushed beside it.
+func TestSomebodyElsesSecretThatDoesNotOpenIsNoMatter(t *testing.T) {
+	w := newWorld(t)
+	w.project.Put("prod", "/pushed", "FOREIGN", "x")
+	w.pushed(nil, func(p *stv1.ServiceTokenPush) { p.Spec.DeletionPolicy = stv1.DeletionPolicyDelete })
+	w.infisical.SetFault(devserver.Fault{WrongTag: true, SecretName: "FOREIGN"})
+	w.project.Put("prod", "/pushed", "FOREIGN", "y")
+	w.setSecret("made", map[string]string{"X": "rotated", "Y": "two"})
+	w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("X", "rotated"))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+	w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed())
+	w.Eventually(w.folder("/pushed")).Should(Equal(map[string]string{"FOREIGN": "y"}))
+	w.Eventually(w.gone).Should(BeTrue())
+}
+
+// TestWhatAnotherProcessHasWrittenInStatusCounts: the names of a new leader are not lost to the last report of the old one.
+func TestWhatAnotherProcessHasWrittenInStatusCounts(t *testing.T) {
+	w := newWorld(t)
+	w.pushed(nil)
+	w.stop()
+	stale := &item{ServiceTokenPush: *w.getPush("out")}
+	stale.look()
+	fresh := w.getPush("out")
+	fresh.Status.Written.Names = append(fresh.Status.Written.Names, "Z")
+	w.Expect(w.client.Status().Update(w.ctx, fresh)).To(Succeed())
+	stale.Status.Written.Names = []string{"X"}
+	old := &pusher{client: w.client, live: w.client, selector: labels.Everything()}
+	w.Expect(old.save(w.ctx, stale)).To(MatchError(errOutrun))
+	w.Expect(w.getPush("out").Status.Written.Names).To(Equal([]string{"X", "Y", "Z"}))
+
+	// A change of something else is no reason to lose what is to be told.
+	stale = &item{ServiceTokenPush: *w.getPush("out")}
+	stale.look()
+	w.changePush("out", func(p *stv1.ServiceTokenPush) { metav1.SetMetaDataAnnotation(&p.ObjectMeta, "somebody", "else") })
+	stale.Status.Written.Names = []string{"X"}
+	w.Expect(old.save(w.ctx, stale)).To(Succeed())
+	w.Expect(w.getPush("out").Status.Written.Names).To(Equal([]string{"X"}))
+}
+
+// TestALookRightAfterAWriteDoesNotTrustWhatWasKnownBefore: a name that was pushed a moment ago is not taken for absent, nor one that was
+// deleted for somebody's.
+func TestALookRightAfterAWriteDoesNotTrustWhatWasKnownBefore(t *testing.T) {
+	w := newWorld(t)
+	w.project.Put("prod", "/pushed", "OTHER", "x")
+	w.pushed(nil, func(p *stv1.ServiceTokenPush) {
+		p.Spec.DeletionPolicy, p.Spec.RefreshInterval = stv1.DeletionPolicyDelete, metav1.Duration{Duration: time.Hour}
+	})
+	w.infisical.SetFault(devserver.Fault{Route: "/api/v3/secrets", Latency: 2 * time.Second})
+	w.infisical.SetFault(devserver.Fault{Route: "/api/v3/secrets/", Latency: time.Millisecond}) // writes are not slow
+	for _, z := range []string{"three", "four"} {
+		w.setSecret("made", map[string]string{"X": "one", "Y": "two", "Z": z})
+		w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("Z", z))
+		w.Eventually(func() []string { return w.getPush("out").Status.Written.Names }).Should(ContainElement("Z"))
+		w.setSecret("made", map[string]string{"X": "one", "Y": "two"})
+		w.Eventually(w.folder("/pushed")).ShouldNot(HaveKey("Z"))
+		w.Eventually(func() []string { return w.getPush("out").Status.Written.Names }).ShouldNot(ContainElement("Z"))
+	}
+	w.Expect(w.events("out")()).NotTo(HaveKey(stv1.ReasonNameConflict))
+}
+
+// TestWhatWaitsForAnApprovalIsAskedForOnce, and is the push's own when somebody has approved it.
+func TestWhatWaitsForAnApprovalIsAskedForOnce(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"X": "one", "Y": "two"})
+	var asked atomic.Int32
+	w.pushes(w.front(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost {
+			asked.Add(1)
+			_, _ = rw.Write([]byte(`{"approval":{"id":"1"}}`))
+		}
+		return r.Method == http.MethodPost
+	}))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPermissionDenied))
+	for range 3 {
+		w.project.Put("prod", "/pushed", "OTHER", fmt.Sprint(time.Now())) // which has it looked at again
+		w.Consistently(w.pushReason("out"), time.Second).Should(Equal(stv1.ReasonPermissionDenied))
+	}
+	w.Expect(asked.Load()).To(Equal(int32(2)))
+	w.project.Put("prod", "/pushed", "X", "one")
+	w.project.Put("prod", "/pushed", "Y", "two")
+	w.Eventually(w.pushReason("out"), 20*time.Second).Should(Equal(stv1.ReasonSynced))
+	w.Expect(w.getPush("out").Status.Written.Names).To(Equal([]string{"X", "Y"}))
+}
+
+// TestNamesThatWereThereBeforeAreTold, as the next change will be a conflict.
+func TestNamesThatWereThereBeforeAreTold(t *testing.T) {
+	w := newWorld(t)
+	w.project.Put("prod", "/pushed", "X", "one")
+	w.pushed(nil)
+	w.Expect(w.pushMessage("out")).To(HaveSuffix("a change will be a NameConflict (existingNames TakeOver makes them its own): X"))
+}
+
+// TestADeletedPushTellsOfNamesThatItCannotReach: its environment has another name now.
+func TestADeletedPushTellsOfNamesThatItCannotReach(t *testing.T) {
+	w := newWorld(t)
+	w.pushed(nil, func(p *stv1.ServiceTokenPush) { p.Spec.DeletionPolicy = stv1.DeletionPolicyDelete })
+	w.project.RenameEnvironment("prod", "production")
+	w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed())
+	w.Eventually(w.gone).Should(BeTrue())
+	w.Expect(w.project.Secrets("production", "/pushed")).To(HaveLen(2))
+	w.Eventually(w.events("out")).Should(HaveKey(stv1.ReasonNamesLeft))
+}
+
+// TestFailingWritesLeaveReadersAlone: a server whose writes fail is tried ever more rarely.
+func TestFailingWritesLeaveReadersAlone(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"X": "one"})
+	w.infisical.SetFault(devserver.Fault{Route: "/api/v3/secrets/", Status: http.StatusInternalServerError})
+	w.pushes()
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonBackendUnavailable))
+	tried := w.infisical.Count(writeRoute, "")
+	w.Consistently(func() int { return w.infisical.Count(writeRoute, "") }, 25*time.Second).Should(BeNumerically("<=", tried+1), "after 10 s, and after 20 s more")
+}
