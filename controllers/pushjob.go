@@ -126,7 +126,7 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	if repeated && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
 		return pushOutcome{recheck: j.heals.Get(id)}, nil // it was healed a moment ago, and Ready stays what it is
 	}
-	step, cancel := context.WithTimeoutCause(ctx, stepTime, errStep)
+	step, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	j.written, out.left = j.account()
 	plan, err := j.plan(step, &out)
