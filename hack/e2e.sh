@@ -3,6 +3,7 @@
 #
 #   E2E_LOAD         command that brings an image's file to the cluster's nodes; its path is added. For a cluster of kind it is known.
 #   E2E_RESTART      command that restarts the API server. For a cluster of kind it is known.
+#   E2E_PREVIOUS     revision whose chart and image are installed first, to be upgraded; default the latest tag, or none where there is none
 #   E2E_SHELL_IMAGE  image with sh, echo, cat and sleep; default busybox:1.37, which the nodes pull
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,6 +21,17 @@ fi
 : "${E2E_LOAD:?is not set: the command that brings an image to the nodes, such as \`kind load image-archive --name NAME\`}"
 : "${E2E_RESTART:?is not set: the command that restarts the API server}"
 
+previous=${E2E_PREVIOUS-$(git describe --tags --abbrev=0 2>/dev/null || true)}
+if [ -n "$previous" ]; then
+  tree=$PWD/dist/e2e-previous
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  git archive "$previous" | tar -x -C "$tree"
+  (cd "$tree" && KO_DOCKER_REPO=e2e.local/previous VERSION="$previous" COMMIT=previous DATE=unknown "$OLDPWD/bin/ko" build --bare --push=false --sbom=none \
+    --tags=e2e --platform="linux/$(go env GOARCH)" --tarball="$OLDPWD/dist/e2e-previous.tar" .)
+  $E2E_LOAD "$PWD/dist/e2e-previous.tar"
+  export E2E_PREVIOUS_CHART="$tree/charts/service-token-operator" E2E_PREVIOUS_IMAGE=e2e.local/previous:e2e
+fi
 for image in dist/e2e-manager.tar dist/e2e-infisical.tar; do
   $E2E_LOAD "$PWD/$image"
 done

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -41,6 +42,7 @@ type cluster struct {
 	rest   kubernetes.Interface
 
 	chart          string
+	previous       release // what is installed first, to be upgraded
 	helmBinary     string
 	kubectl        string
 	restart        string // command that restarts the API server
@@ -48,6 +50,9 @@ type cluster struct {
 	infisicalImage string // of the development server
 	shellImage     string // with sh, echo, cat, sleep
 }
+
+// release is a chart with the operator's image that goes with it.
+type release struct{ chart, image string }
 
 func connect(t *testing.T) *cluster {
 	t.Helper()
@@ -66,6 +71,7 @@ func connect(t *testing.T) *cluster {
 		kubectl:    need("KUBECTL", "kubectl, to forward a port"),
 		shellImage: need("E2E_SHELL_IMAGE", "an image with a shell"),
 	}
+	c.previous = release{cmp.Or(os.Getenv("E2E_PREVIOUS_CHART"), c.chart), cmp.Or(os.Getenv("E2E_PREVIOUS_IMAGE"), c.image)}
 	g := c.forTest(t)
 	scheme := runtime.NewScheme()
 	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
@@ -123,10 +129,12 @@ func (c *cluster) helm(t *testing.T, args ...string) {
 }
 
 // values are a --set that all installations have, and more.
-func (c *cluster) values(more ...string) string {
-	at := strings.LastIndexByte(c.image, ':')
+func (c *cluster) values(more ...string) string { return valuesOf(c.image, more...) }
+
+func valuesOf(image string, more ...string) string {
+	at := strings.LastIndexByte(image, ':')
 	return "--set=" + strings.Join(append([]string{
-		"image.repository=" + c.image[:at], "image.tag=" + c.image[at+1:], "image.pullPolicy=IfNotPresent",
+		"image.repository=" + image[:at], "image.tag=" + image[at+1:], "image.pullPolicy=IfNotPresent",
 		"infisical.url=http://infisical.infisical.svc:8080", "infisical.allowHTTP=true",
 	}, more...), ",")
 }
