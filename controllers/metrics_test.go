@@ -48,7 +48,7 @@ func TestScrapeTellsOfObjectsAndTokens(t *testing.T) {
 # HELP servicetoken_build_info 1, with what the operator was built from.
 # TYPE servicetoken_build_info gauge
 servicetoken_build_info{commit="",date="",goversion="`+runtime.Version()+`",version=""} 1
-# HELP servicetoken_objects ServiceTokenSecrets and ClusterServiceTokenSecrets by condition, status and reason. One that is being read for the first time has the condition Ready without status and reason.
+# HELP servicetoken_objects Objects of all kinds by condition, status and reason. One that is being read for the first time has the condition Ready without status and reason.
 # TYPE servicetoken_objects gauge
 servicetoken_objects{condition="Ready",reason="",status=""} 1
 servicetoken_objects{condition="Ready",reason="TokenRevoked",status="False"} 1

@@ -41,9 +41,12 @@ func TestParsingTakesNoLongerThanItsCost(t *testing.T) {
 	for _, expr := range []string{
 		strings.Repeat(`[\pL\pN]`, 90), "(?i)" + strings.Repeat(`\PL`, 90), "(?i)[" + strings.Repeat("ÿ-𞤀", 10) + "]", `(?s-i:(?i)[!-\x{1e900}])`,
 	} {
-		began := time.Now()
-		_, _ = syntax.Parse(expr, syntax.Perl)
-		took, cost := time.Since(began), time.Duration(ParseCost(expr))*time.Microsecond
+		took, cost := time.Hour, time.Duration(ParseCost(expr))*time.Microsecond
+		for range 5 { // the fastest is the one that others disturbed least
+			began := time.Now()
+			_, _ = syntax.Parse(expr, syntax.Perl)
+			took = min(took, time.Since(began))
+		}
 		if took > 20*cost { // as many times slower as a busy machine may be
 			t.Errorf("%.20s… takes %s instead of %s", expr, took, cost)
 		}
