@@ -140,6 +140,8 @@ func TestFoldersThatImportTheChangedOneFollow(t *testing.T) {
 	p.Put("prod", "/shared", "KEY", "value")
 	for _, r := range []*receiver{first, second} {
 		r.expect(p, "prod:/shared", "dev:/", "prod:/a", "prod:/b")
+	}
+	for _, r := range []*receiver{first, second} { // when both have come to their end, as this ends what is on its way
 		r.nothing(h)
 	}
 }

@@ -1,0 +1,193 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
+	"github.com/service-token-operator/service-token-operator/internal/infisical"
+	"github.com/service-token-operator/service-token-operator/internal/push"
+)
+
+// carryOut does a step of what is planned, and keeps account of it. more says that there is more.
+func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err error) {
+	w := j.written
+	create, update, remove := plan.Create[:min(len(plan.Create), stepWrites)], plan.Update, plan.Delete
+	update = update[:min(len(update), stepWrites-len(create))]
+	remove = remove[:min(len(remove), stepWrites-len(create)-len(update))]
+	more = len(create)+len(update)+len(remove) < len(plan.Create)+len(plan.Update)+len(plan.Delete)
+
+	// What counts as written without a write, such as what was created just before the operator was killed, is noted whatever comes.
+	j.own = setOf(w.Names)
+	for _, name := range plan.Names {
+		j.own[name] = struct{}{}
+	}
+	was, planned := setOf(w.Names), setOf(sorted(plan.Names, plan.Delete))
+	for _, list := range [][]string{plan.Create, plan.Update} {
+		for _, name := range list {
+			if !has(was, name) {
+				delete(j.own, name)
+			}
+		}
+	}
+	maps.DeleteFunc(j.own, func(name string, _ struct{}) bool { return !has(planned, name) })
+	before := setOf(w.Creating)
+	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), create
+	if len(create) > 0 {
+		// Noted before it is done: a name that is there and not noted is somebody else's.
+		if err := j.save(ctx, j.push); err != nil {
+			return false, err
+		}
+	}
+	if len(create)+len(update)+len(remove) > 0 {
+		j.known.wrote = j.snapshot
+	}
+	err = j.write(ctx, before, create, update, remove)
+	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), j.unsure
+	plan.Left = sorted(plan.Left, j.left)
+	if j.done.count() > 0 || err != nil {
+		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
+		j.pool.Modified(j.folder.ProjectID(), j.place.Environment, j.place.Path)
+	}
+	if infisical.KindOf(err) == infisical.KindNoBlindIndex {
+		j.pool.Refresh(pushOwner(&j.push.ServiceTokenPush)) // the project has another version by now, and with it another way to write
+	}
+	return more, err
+}
+
+// write does one thing after the other. What the server says about a single name is no reason to leave the others.
+func (j *job) write(ctx context.Context, before map[string]struct{}, create, update, remove []string) error {
+	for _, part := range []struct {
+		names []string
+		do    func(ctx context.Context, name string) error
+	}{
+		{create, func(ctx context.Context, name string) error { return j.create(ctx, name, has(before, name)) }}, {update, j.update}, {remove, j.remove},
+	} {
+		for _, name := range part.names {
+			err := part.do(ctx, name)
+			switch {
+			case err == nil:
+			case !verdict(err):
+				return &nameError{name, err}
+			case j.refusal == nil:
+				j.refusal = &nameError{name, err}
+			}
+		}
+	}
+	if j.refusal == nil && len(j.conflicts) > 0 {
+		return &push.ConflictError{Names: j.conflicts}
+	}
+	return j.refusal
+}
+
+// verdict says whether an error is the server's about one name, from which nothing follows for others.
+func verdict(err error) bool {
+	switch infisical.KindOf(err) {
+	case infisical.KindPermissionDenied, infisical.KindValidation, infisical.KindUnexpected, infisical.KindUnsendable, infisical.KindApprovalNeeded,
+		infisical.KindRouteNotFound, infisical.KindNotFound:
+		return true
+	}
+	return false
+}
+
+// create makes a name that there should be none of. For somebody who cannot look, that is how to learn that there is one. tried says that
+// it may have been made before.
+func (j *job) create(ctx context.Context, name string, tried bool) error {
+	mine := j.blind && tried && j.known.memory.Has(name) // by a request whose answer did not arrive
+	err := j.folder.Create(ctx, name, j.values[name])
+	switch spec := &j.push.Spec; {
+	case err == nil:
+		j.wrote(&j.done.created, name)
+		return nil
+	case infisical.KindOf(err) != infisical.KindSecretExists:
+		j.doubt(name, err)
+		return err
+	case mine:
+		return j.update(ctx, name)
+	case j.blind && spec.UpdatePolicy == stv1.UpdatePolicyIfNotExists:
+		j.left = append(j.left, name)
+	case j.blind && spec.ExistingNames == stv1.ExistingNamesTakeOver:
+		return j.update(ctx, name)
+	case !j.blind && tried && !has(j.known.arrived, name):
+		j.known.arrived[name] = struct{}{} // once: what does not show then is not ours
+		j.unsure = append(j.unsure, name)
+		return errArrived
+	default:
+		j.conflicts = append(j.conflicts, name)
+	}
+	return nil
+}
+
+// errArrived says that a name was absent a moment ago, and is there now, by an earlier request of ours perhaps. The next look knows.
+var errArrived = errors.New("it has arrived meanwhile")
+
+// doubt notes that a name may have been created by a request that failed.
+func (j *job) doubt(name string, err error) {
+	kind := infisical.KindOf(err)
+	switch kind {
+	case "", infisical.KindNetwork, infisical.KindServer, infisical.KindBadAnswer, infisical.KindApprovalNeeded: // none is the end of its context
+		j.unsure = append(j.unsure, name)
+		j.known.memory.Sent(name, j.folder.Trimmed(j.values[name])) // as it will be read
+	}
+	if kind == infisical.KindApprovalNeeded {
+		j.known.approval = j.change()
+	}
+}
+
+// update changes a name, or makes it anew if somebody has deleted it a moment ago.
+func (j *job) update(ctx context.Context, name string) error {
+	err := j.folder.Update(ctx, name, j.values[name])
+	if infisical.KindOf(err) == infisical.KindSecretNotFound {
+		err = j.folder.Create(ctx, name, j.values[name])
+	}
+	if err == nil {
+		j.wrote(&j.done.updated, name)
+	}
+	if infisical.KindOf(err) == infisical.KindApprovalNeeded {
+		j.known.approval = j.change()
+	}
+	return err
+}
+
+func (j *job) wrote(list *[]string, name string) {
+	*list = append(*list, name)
+	j.own[name] = struct{}{}
+	if j.blind {
+		j.known.memory.Sent(name, j.values[name])
+	} else {
+		j.known.memory.Drop(name) // it is seen from now on
+	}
+	delete(j.known.arrived, name)
+}
+
+func (j *job) remove(ctx context.Context, name string) error {
+	if err := j.folder.Delete(ctx, name); err != nil && infisical.KindOf(err) != infisical.KindSecretNotFound {
+		return err
+	}
+	j.done.deleted = append(j.done.deleted, name)
+	delete(j.own, name)
+	j.known.memory.Drop(name)
+	return nil
+}
+
+func setOf(names []string) map[string]struct{} {
+	set := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		set[name] = struct{}{}
+	}
+	return set
+}
+
+func has(set map[string]struct{}, name string) bool {
+	_, is := set[name]
+	return is
+}
+
+// sorted are all names of some lists, each once.
+func sorted(lists ...[]string) []string {
+	names := slices.Concat(lists...)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
