@@ -20,20 +20,13 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 	more = len(create)+len(update)+len(remove) < len(plan.Create)+len(plan.Update)+len(plan.Delete)
 
 	// What counts as written without a write, such as what was created just before the operator was killed, is noted whatever comes.
-	j.own = setOf(w.Names)
+	was, begun, before := setOf(w.Names), setOf(sorted(plan.Create, plan.Update)), setOf(w.Creating)
+	j.own = setOf(plan.Delete)
 	for _, name := range plan.Names {
-		j.own[name] = struct{}{}
-	}
-	was, planned := setOf(w.Names), setOf(sorted(plan.Names, plan.Delete))
-	for _, list := range [][]string{plan.Create, plan.Update} {
-		for _, name := range list {
-			if !has(was, name) {
-				delete(j.own, name)
-			}
+		if has(was, name) || !has(begun, name) {
+			j.own[name] = struct{}{}
 		}
 	}
-	maps.DeleteFunc(j.own, func(name string, _ struct{}) bool { return !has(planned, name) })
-	before := setOf(w.Creating)
 	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), create
 	if len(create) > 0 {
 		// Noted before it is done: a name that is there and not noted is somebody else's.
