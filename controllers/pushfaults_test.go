@@ -289,3 +289,15 @@ func TestFailingWritesLeaveReadersAlone(t *testing.T) {
 	tried := w.infisical.Count(writeRoute, "")
 	w.Consistently(func() int { return w.infisical.Count(writeRoute, "") }, 25*time.Second).Should(BeNumerically("<=", tried+1), "after 10 s, and after 20 s more")
 }
+
+// TestAPushHasItsTurnAtAServerThatPacesReads: the read before a write keeps its place among the polls.
+func TestAPushHasItsTurnAtAServerThatPacesReads(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"X": "one"})
+	w.infisical.SetRateLimit(1, 600) // one read a minute, and there is a poll every five seconds
+	w.pushes()
+	w.Eventually(w.folder("/pushed"), 2*time.Minute).Should(Equal(map[string]string{"X": "one"}))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+}

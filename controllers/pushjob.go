@@ -24,6 +24,9 @@ const (
 	// others waiting nor is deaf to a change of its own spec. What was done is in status after each step.
 	stepWrites = 50
 	stepTime   = 15 * time.Second
+	// readTime bounds the read before that. It has a place in a queue with all who read from the server, which it would lose each time if it
+	// gave up early: at a server that paces them, the push would never come to its turn.
+	readTime = 10 * time.Minute
 )
 
 // errStep is the end of a step's time.
@@ -126,18 +129,18 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	if repeated && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
 		return pushOutcome{recheck: j.heals.Get(id)}, nil // it was healed a moment ago, and Ready stays what it is
 	}
-	step, cancel := context.WithTimeout(ctx, stepTime)
-	defer cancel()
 	j.written, out.left = j.account()
-	plan, err := j.plan(step, &out)
+	plan, err := j.plan(ctx, &out)
 	switch err = j.ended(ctx, err); {
-	case errors.Is(err, errStep):
-		return pushOutcome{recheck: time.Second}, nil
+	case errors.Is(err, errStep): // the folder could not be read in that time
+		return pushOutcome{}, &infisical.Error{Kind: infisical.KindRateLimited}
 	case err != nil:
 		return pushOutcome{}, err
 	case !plan.Empty() && j.known.approval == j.change():
 		return pushOutcome{}, &infisical.Error{Kind: infisical.KindApprovalNeeded}
 	}
+	step, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
 	j.push.Status.Written = j.written
 	more, err := j.carryOut(step, &plan)
 	out.done = j.done
@@ -237,6 +240,8 @@ func (j *job) plan(ctx context.Context, out *pushOutcome) (push.Plan, error) {
 		}
 	}
 	if !j.blind {
+		ctx, cancel := context.WithTimeout(ctx, readTime)
+		defer cancel()
 		if err := j.folder.Reread(ctx); err != nil {
 			return push.Plan{}, err
 		}
