@@ -301,3 +301,89 @@ func TestAPushHasItsTurnAtAServerThatPacesReads(t *testing.T) {
 	w.Eventually(w.folder("/pushed"), 2*time.Minute).Should(Equal(map[string]string{"X": "one"}))
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
 }
+
+// TestStepsOfSomebodyWhoCannotLookComeToAnEnd: what is found to be there in one step is not tried again in the next.
+func TestStepsOfSomebodyWhoCannotLookComeToAnEnd(t *testing.T) {
+	for policy, want := range map[stv1.UpdatePolicy]string{
+		stv1.UpdatePolicyIfNotExists: stv1.ReasonSynced, stv1.UpdatePolicyOverwrite: stv1.ReasonNameConflict,
+	} {
+		t.Run(string(policy), func(t *testing.T) {
+			w := newWorld(t)
+			for name := range numbered(stepWrites + 10) {
+				w.project.Put("prod", "/pushed", name, "somebody's")
+			}
+			w.putToken(w.pushToken("write"))
+			w.putSecret("made", numbered(stepWrites+20))
+			w.pushes(func(p *stv1.ServiceTokenPush) { p.Spec.UpdatePolicy = policy })
+			w.Eventually(w.pushReason("out")).Should(Equal(want))
+			w.Consistently(func() int { return w.infisical.Count(writeRoute, "") }, time.Second).Should(Equal(stepWrites + 20))
+			w.Expect(w.folder("/pushed")()).To(And(HaveLen(stepWrites+20), HaveKeyWithValue("K_000", "somebody's")))
+			w.Expect(w.getPush("out").Status.Written.Names).To(HaveLen(10))
+		})
+	}
+}
+
+// TestARefreshOfManyNamesComesToAnEnd: it is asked for once, and not anew with each step.
+func TestARefreshOfManyNamesComesToAnEnd(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken("write"))
+	w.putSecret("made", numbered(2*stepWrites+10))
+	w.pushes()
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+	w.infisical.ResetLog()
+	w.refreshPush("out")
+	w.Eventually(func() int { return w.infisical.Count(writeRoute, "") }).Should(Equal(2*stepWrites + 10))
+	w.Consistently(func() int { return w.infisical.Count(writeRoute, "") }, 2*time.Second).Should(Equal(2*stepWrites + 10))
+}
+
+// TestVerdictsAboutManyNamesDoNotKeepTheOthersBack, though there are more of them than a step has writes.
+func TestVerdictsAboutManyNamesDoNotKeepTheOthersBack(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	names := numbered(stepWrites + 10)
+	names["LAST"] = "x"
+	w.putSecret("made", names)
+	w.infisical.SetFault(devserver.Fault{Route: "/api/v3/secrets/K_", Status: http.StatusBadRequest})
+	w.pushes()
+	w.Eventually(w.folder("/pushed")).Should(Equal(map[string]string{"LAST": "x"}))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonBackendUnavailable))
+	w.Expect(w.pushMessage("out")).To(HavePrefix("K_000: "))
+	w.Expect(w.infisical.Count(writeRoute, "")).To(Equal(stepWrites + 11))
+}
+
+// TestWhatWasRefusedForSureGivesNoRight: that a folder was missing says that nothing was made in it.
+func TestWhatWasRefusedForSureGivesNoRight(t *testing.T) {
+	w := newWorld(t)
+	w.putToken(w.pushToken("write"))
+	w.putSecret("made", map[string]string{"X": "one"})
+	w.pushes(func(p *stv1.ServiceTokenPush) { p.Spec.Destination.Path = "/later" })
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPathNotFound))
+	w.project.Put("prod", "/later", "X", "somebody's")
+	w.setSecret("made", map[string]string{"X": "two"})
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonNameConflict))
+	w.Expect(w.folder("/later")()).To(Equal(map[string]string{"X": "somebody's"}))
+}
+
+// TestADeletionThatIsInterruptedKeepsItsAccount: what is deleted already is not deleted once more, when somebody has made it anew.
+func TestADeletionThatIsInterruptedKeepsItsAccount(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", numbered(30))
+	w.pushes(func(p *stv1.ServiceTokenPush) { p.Spec.DeletionPolicy = stv1.DeletionPolicyDelete })
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+	w.infisical.SetLatency(100 * time.Millisecond)
+	w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed())
+	w.Eventually(func() int { return len(w.folder("/pushed")()) }).Should(BeNumerically("<", 25))
+	w.stop()
+	left := len(w.folder("/pushed")())
+	w.Expect(left).To(BeNumerically(">", 1), "it was stopped in the middle")
+	w.Expect(len(w.getPush("out").Status.Written.Names)).To(BeNumerically("~", left, 1), "the last one may be under way")
+	w.project.Put("prod", "/pushed", "K_000", "somebody's")
+	w.infisical.SetLatency(0)
+	w.start()
+	w.Eventually(w.gone).Should(BeTrue())
+	w.Expect(w.folder("/pushed")()).To(Equal(map[string]string{"K_000": "somebody's"}))
+}

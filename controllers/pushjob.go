@@ -48,11 +48,9 @@ type job struct {
 	written *stv1.PushedNames   // part of the push's status once something is to be done
 	own     map[string]struct{} // written.Names while they change
 
-	done      pushed
-	left      []string // names that were found to be there, and stay as they are
-	conflicts []string // and such that may not
-	unsure    []string // names of which nobody knows whether they were created
-	refusal   error    // the server's first verdict about a single name
+	round  *round
+	done   pushed
+	unsure []string // names of which nobody knows whether they were created
 }
 
 // pushed are the names that were written.
@@ -136,12 +134,10 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 		return pushOutcome{}, &infisical.Error{Kind: infisical.KindRateLimited}
 	case err != nil:
 		return pushOutcome{}, err
-	case !plan.Empty() && j.known.approval == j.change():
-		return pushOutcome{}, &infisical.Error{Kind: infisical.KindApprovalNeeded}
 	}
 	step, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
-	j.push.Status.Written = j.written
+	j.push.Status.Written, j.round = j.written, j.known.roundOf(j.change(), j.clock.Now())
 	more, err := j.carryOut(step, &plan)
 	out.done = j.done
 	switch err = j.ended(ctx, err); {
@@ -163,6 +159,12 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 		}
 		return out, nil
 	}
+	j.round.ended = j.clock.Now()
+	left, err := j.round.verdict(&plan)
+	if err != nil {
+		return out, err
+	}
+	plan.Left = sorted(plan.Left, left)
 	j.settle(&out, &plan, repeated)
 	return out, nil
 }

@@ -1,7 +1,10 @@
 package controllers
 
 import (
+	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -16,11 +19,52 @@ type record struct {
 	of     types.UID
 	folder string // that the rest is about
 
-	memory   *push.Memory
-	change   string              // what was brought to the server last, to the end
-	wrote    *source.Snapshot    // what was known of the folder when something was last written: it is out of date
-	approval string              // a change that waits for somebody's approval
-	arrived  map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
+	memory  *push.Memory
+	change  string              // what was brought to the server last, to the end
+	wrote   *source.Snapshot    // what was known of the folder when something was last written: it is out of date
+	round   *round              // the steps of a change that is being brought
+	arrived map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
+}
+
+// round is what the steps of one change have met that none of them is to try again, for a while after the last step too.
+type round struct {
+	change string
+	met    map[string]error // by name: errLeft, errTaken, or the server's verdict about it
+	ended  time.Time        // zero as long as there is more to do
+	waits  bool             // for somebody's approval, so that asking again would only ask for another one
+}
+
+var (
+	errLeft  = errors.New("the name is there, and stays as it is")
+	errTaken = errors.New("the name is there, and somebody else has written it")
+)
+
+// roundOf returns the round of a change: the one that there is, or a new one.
+func (r *record) roundOf(change string, now time.Time) *round {
+	if r.round == nil || r.round.change != change || !r.round.ended.IsZero() && !r.round.waits && now.Sub(r.round.ended) >= slowRecheck {
+		r.round = &round{change: change, met: map[string]error{}}
+	}
+	return r.round
+}
+
+// verdict is what a round has to say that is wrong about a plan, when all else is done, and which names of it stay as they are.
+func (r *round) verdict(plan *push.Plan) (left []string, err error) {
+	var taken []string
+	for _, name := range slices.Concat(plan.Create, plan.Update, plan.Delete) {
+		switch is := r.met[name]; {
+		case is == nil:
+		case errors.Is(is, errLeft):
+			left = append(left, name)
+		case errors.Is(is, errTaken):
+			taken = append(taken, name)
+		case err == nil:
+			err = &nameError{name, is}
+		}
+	}
+	if err == nil && len(taken) > 0 {
+		err = &push.ConflictError{Names: taken}
+	}
+	return left, err
 }
 
 // records has one for each push. Only one look at a push is made at a time, so what it gets is its own.

@@ -43,7 +43,6 @@ func (r *pusher) report(ctx context.Context, p *item, out pushOutcome) (ctrl.Res
 		}
 		turned = setCondition(is, stv1.ConditionReady, status, reason, message, now)
 		p.Status.ObservedGeneration = p.Generation
-		p.Status.LastHandledRefresh = p.Annotations[stv1.RefreshAnnotation]
 	}
 	p.Status.Conditions, p.Status.Token, p.Status.Usage = is.Status.Conditions, is.Status.Token, is.Status.Usage
 	if out.secrets != nil {

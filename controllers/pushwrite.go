@@ -14,10 +14,15 @@ import (
 // carryOut does a step of what is planned, and keeps account of it. more says that there is more.
 func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err error) {
 	w := j.written
-	create, update, remove := plan.Create[:min(len(plan.Create), stepWrites)], plan.Update, plan.Delete
-	update = update[:min(len(update), stepWrites-len(create))]
-	remove = remove[:min(len(remove), stepWrites-len(create)-len(update))]
-	more = len(create)+len(update)+len(remove) < len(plan.Create)+len(plan.Update)+len(plan.Delete)
+	budget := stepWrites
+	part := func(names []string) []string {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return j.round.met[name] != nil })
+		now := names[:min(len(names), budget)]
+		budget -= len(now)
+		more = more || len(now) < len(names)
+		return now
+	}
+	create, update, remove := part(plan.Create), part(plan.Update), part(plan.Delete)
 
 	// What counts as written without a write, such as what was created just before the operator was killed, is noted whatever comes.
 	was, begun, before := setOf(w.Names), setOf(sorted(plan.Create, plan.Update)), setOf(w.Creating)
@@ -39,7 +44,6 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 	}
 	err = j.write(ctx, before, create, update, remove)
 	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), j.unsure
-	plan.Left = sorted(plan.Left, j.left)
 	if j.done.count() > 0 || err != nil {
 		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
 		j.pool.Modified(j.folder.ProjectID(), j.place.Environment, j.place.Path)
@@ -59,20 +63,16 @@ func (j *job) write(ctx context.Context, before map[string]struct{}, create, upd
 		{create, func(ctx context.Context, name string) error { return j.create(ctx, name, has(before, name)) }}, {update, j.update}, {remove, j.remove},
 	} {
 		for _, name := range part.names {
-			err := part.do(ctx, name)
-			switch {
+			switch err := part.do(ctx, name); {
 			case err == nil:
 			case !verdict(err):
 				return &nameError{name, err}
-			case j.refusal == nil:
-				j.refusal = &nameError{name, err}
+			default:
+				j.round.met[name] = err
 			}
 		}
 	}
-	if j.refusal == nil && len(j.conflicts) > 0 {
-		return &push.ConflictError{Names: j.conflicts}
-	}
-	return j.refusal
+	return nil
 }
 
 // verdict says whether an error is the server's about one name, from which nothing follows for others.
@@ -100,7 +100,7 @@ func (j *job) create(ctx context.Context, name string, tried bool) error {
 	case mine:
 		return j.update(ctx, name)
 	case j.blind && spec.UpdatePolicy == stv1.UpdatePolicyIfNotExists:
-		j.left = append(j.left, name)
+		j.round.met[name] = errLeft
 	case j.blind && spec.ExistingNames == stv1.ExistingNamesTakeOver:
 		return j.update(ctx, name)
 	case !j.blind && tried && !has(j.known.arrived, name):
@@ -108,7 +108,7 @@ func (j *job) create(ctx context.Context, name string, tried bool) error {
 		j.unsure = append(j.unsure, name)
 		return errArrived
 	default:
-		j.conflicts = append(j.conflicts, name)
+		j.round.met[name] = errTaken
 	}
 	return nil
 }
@@ -119,14 +119,12 @@ var errArrived = errors.New("it has arrived meanwhile")
 // doubt notes that a name may have been created by a request that failed.
 func (j *job) doubt(name string, err error) {
 	kind := infisical.KindOf(err)
-	switch kind {
-	case "", infisical.KindNetwork, infisical.KindServer, infisical.KindBadAnswer, infisical.KindApprovalNeeded: // none is the end of its context
+	cut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if cut || kind == infisical.KindNetwork || kind == infisical.KindServer || kind == infisical.KindBadAnswer || kind == infisical.KindApprovalNeeded {
 		j.unsure = append(j.unsure, name)
 		j.known.memory.Sent(name, j.folder.Trimmed(j.values[name])) // as it will be read
 	}
-	if kind == infisical.KindApprovalNeeded {
-		j.known.approval = j.change()
-	}
+	j.round.waits = j.round.waits || kind == infisical.KindApprovalNeeded
 }
 
 // update changes a name, or makes it anew if somebody has deleted it a moment ago.
@@ -138,9 +136,7 @@ func (j *job) update(ctx context.Context, name string) error {
 	if err == nil {
 		j.wrote(&j.done.updated, name)
 	}
-	if infisical.KindOf(err) == infisical.KindApprovalNeeded {
-		j.known.approval = j.change()
-	}
+	j.round.waits = j.round.waits || infisical.KindOf(err) == infisical.KindApprovalNeeded
 	return err
 }
 

@@ -110,7 +110,7 @@ func (r *pusher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 	if refreshWanted(p, p.Status.LastHandledRefresh) {
 		r.pool.Refresh(pushOwner(&p.ServiceTokenPush))
 		r.records.forget(pushOwner(&p.ServiceTokenPush)) // who cannot look sends everything again
-		p.Status.SecretVersion = ""
+		p.Status.SecretVersion, p.Status.LastHandledRefresh = "", p.Annotations[stv1.RefreshAnnotation]
 	}
 	out, failed := r.sync(ctx, p)
 	result, err := r.report(ctx, p, out)
@@ -317,21 +317,23 @@ func (r *pusher) finish(ctx context.Context, p *item) (ctrl.Result, error) {
 		return ctrl.Result{}, nil
 	}
 	p.look()
-	out, err := r.withdraw(ctx, p)
-	if err != nil {
-		reason, known := reasonOf(err)
-		if !known {
-			return ctrl.Result{}, err
-		}
-		out.left = "names that were pushed stay at Infisical: " + err.Error()
-		if passes(err) {
-			out.reason, out.message, out.left = reason, "names are not deleted yet: "+err.Error(), ""
-			out.recheck = r.patience(owner.String(), err)
-		}
+	out, failed := r.withdraw(ctx, p)
+	switch reason, known := reasonOf(failed); {
+	case failed == nil || !known:
+	case passes(failed):
+		out.reason, out.message = reason, "names are not deleted yet: "+failed.Error()
+		out.recheck = r.patience(owner.String(), failed)
+		failed = nil
+	default:
+		out.left, failed = "names that were pushed stay at Infisical: "+failed.Error(), nil
 	}
-	result, err := r.report(ctx, p, out) // what is left of the names first: else what somebody else makes under one would be deleted
-	if err != nil || out.recheck > 0 {
-		return result, err
+	// What is left of the names is noted first, whatever went wrong: else what somebody else makes under one would be deleted.
+	result, err := r.report(ctx, p, out)
+	if err := errors.Join(failed, err); err != nil {
+		return ctrl.Result{}, err
+	}
+	if out.recheck > 0 {
+		return result, nil
 	}
 	r.release(owner)
 	return ctrl.Result{}, client.IgnoreNotFound(r.finalize(ctx, p, false))
