@@ -183,7 +183,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	w.Eventually(func() map[string]float64 {
 		values = w.gathered()
 		return values
-	}).Should(HaveKey("servicetoken_syncs_total,PathNotFound"), "it is counted when it is told")
+	}).Should(And(HaveKey("servicetoken_syncs_total,PathNotFound"), HaveKey("servicetoken_objects,Ready,PathNotFound,False")), "it is counted when it is told, and the cache has it then")
 	for series, least := range map[string]float64{
 		"servicetoken_syncs_total,Synced": 3, "servicetoken_syncs_total,PathNotFound": 1,
 		"servicetoken_secret_writes_total,create": 1, "servicetoken_secret_writes_total,update": 1, "servicetoken_secret_writes_total,heal": 1,
