@@ -32,7 +32,9 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 			j.own[name] = struct{}{}
 		}
 	}
-	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), create
+	// What may have been created by an earlier request may still arrive, such as when somebody approves of it.
+	doubtful := slices.DeleteFunc(slices.Clone(plan.Create), func(name string) bool { return !has(before, name) || slices.Contains(create, name) })
+	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, create)
 	if len(create) > 0 {
 		// Noted before it is done: a name that is there and not noted is somebody else's.
 		if err := j.save(ctx, j.push); err != nil {
@@ -43,7 +45,7 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 		j.known.wrote = j.snapshot
 	}
 	err = j.write(ctx, before, create, update, remove)
-	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), j.unsure
+	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, j.unsure)
 	if j.done.count() > 0 || err != nil {
 		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
 		j.pool.Modified(j.folder.ProjectID(), j.place.Environment, j.place.Path)
