@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,6 +48,30 @@ func (w *world) front(answer func(http.ResponseWriter, *http.Request) (answered 
 	return func(p *stv1.ServiceTokenPush) { p.Spec.HostURL = server.URL }
 }
 
+// otherServer is a second server, with a folder /pushed.
+type otherServer struct {
+	*devserver.Project
+	url string
+}
+
+func (w *world) elsewhere() otherServer {
+	w.t.Helper()
+	infisical := devserver.New()
+	server := httptest.NewServer(infisical)
+	w.t.Cleanup(server.Close)
+	project := infisical.AddProject(1)
+	project.AddFolder("prod", "/pushed")
+	w.putSecret("other-token", map[string]string{"token": project.AddToken(devserver.TokenSpec{
+		Name: "other", Permissions: []string{"read", "write"}, Scopes: servicetoken.Scopes{{Environment: "prod", Path: "/**"}},
+	})})
+	return otherServer{project, server.URL}
+}
+
+// receives turns a push there.
+func (s otherServer) receives(p *stv1.ServiceTokenPush) {
+	p.Spec.HostURL, p.Spec.Auth.ServiceToken.SecretRef.Name = s.url, "other-token"
+}
+
 // TestWhoCannotLookOverwritesNothingElsewhere: what was sent to one folder gives no right in another.
 func TestWhoCannotLookOverwritesNothingElsewhere(t *testing.T) {
 	w := newWorld(t)
@@ -74,18 +99,9 @@ func TestALargePushNeitherHoldsUpOthersNorIsDeaf(t *testing.T) {
 	w := newWorld(t)
 	w.project.AddFolder("prod", "/pushed")
 	w.putToken(w.pushToken())
-	fast := devserver.New()
-	server := httptest.NewServer(fast)
-	t.Cleanup(server.Close)
-	elsewhere := fast.AddProject(1)
-	elsewhere.AddFolder("prod", "/pushed")
-	w.putSecret("other-token", map[string]string{"token": elsewhere.AddToken(devserver.TokenSpec{
-		Name: "other", Permissions: []string{"read", "write"}, Scopes: servicetoken.Scopes{{Environment: "prod", Path: "/**"}},
-	})})
+	elsewhere := w.elsewhere()
 	w.putSecret("made", map[string]string{"X": "one"})
-	w.pushes(func(p *stv1.ServiceTokenPush) {
-		p.Spec.HostURL, p.Spec.Auth.ServiceToken.SecretRef.Name = server.URL, "other-token"
-	})
+	w.pushes(elsewhere.receives)
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
 
 	w.putSecret("big", numbered(200))
@@ -247,9 +263,10 @@ func TestWhatWaitsForAnApprovalIsAskedForOnce(t *testing.T) {
 		return r.Method == http.MethodPost
 	}))
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPermissionDenied))
-	for range 3 {
-		w.project.Put("prod", "/pushed", "OTHER", fmt.Sprint(time.Now())) // which has it looked at again
-		w.Consistently(w.pushReason("out"), time.Second).Should(Equal(stv1.ReasonPermissionDenied))
+	for range 2 {
+		w.project.Put("prod", "/pushed", "OTHER", fmt.Sprint(time.Now())) // which has it looked at again, after the next poll
+		w.Consistently(w.pushReason("out"), 6*time.Second).Should(Equal(stv1.ReasonPermissionDenied))
+		w.Expect(w.getPush("out").Status.Written.Creating).To(Equal([]string{"X", "Y"}), "they may arrive")
 	}
 	w.Expect(asked.Load()).To(Equal(int32(2)))
 	w.project.Put("prod", "/pushed", "X", "one")
@@ -290,16 +307,96 @@ func TestFailingWritesLeaveReadersAlone(t *testing.T) {
 	w.Consistently(func() int { return w.infisical.Count(writeRoute, "") }, 25*time.Second).Should(BeNumerically("<=", tried+1), "after 10 s, and after 20 s more")
 }
 
-// TestAPushHasItsTurnAtAServerThatPacesReads: the read before a write keeps its place among the polls.
+// TestAPushHasItsTurnAtAServerThatPacesReads: the read before a write keeps its place among the polls, status says that it waits, and no
+// worker waits with it.
 func TestAPushHasItsTurnAtAServerThatPacesReads(t *testing.T) {
 	w := newWorld(t)
 	w.project.AddFolder("prod", "/pushed")
 	w.putToken(w.pushToken())
+	elsewhere := w.elsewhere()
 	w.putSecret("made", map[string]string{"X": "one"})
 	w.infisical.SetRateLimit(1, 600) // one read a minute, and there is a poll every five seconds
 	w.pushes()
-	w.Eventually(w.folder("/pushed"), 2*time.Minute).Should(Equal(map[string]string{"X": "one"}))
+	for i := range 5 { // one more than there are workers
+		w.pushes(func(p *stv1.ServiceTokenPush) {
+			p.Name, p.Spec.Source.Rename = fmt.Sprintf("out-%d", i), []stv1.RenameStep{{Prefix: fmt.Sprintf("P%d_", i)}}
+		})
+	}
+	for i := range 5 {
+		w.Eventually(w.pushReason(fmt.Sprintf("out-%d", i)), time.Minute).Should(Equal(stv1.ReasonRateLimited))
+	}
+	w.Expect(w.pushMessage("out-4")).To(HavePrefix("writing waits for a read of prod:/pushed, "))
+	w.pushes(func(p *stv1.ServiceTokenPush) { elsewhere.receives(p); p.Name = "elsewhere" })
+	w.Eventually(w.pushReason("elsewhere"), 10*time.Second).Should(Equal(stv1.ReasonSynced))
+
+	w.infisical.SetRateLimit(0, 0)
+	w.Eventually(w.folder("/pushed"), 2*time.Minute).Should(HaveLen(6))
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+}
+
+// TestNothingIsWrittenByAReadOfLongAgo: between its end and the write somebody else may have written.
+func TestNothingIsWrittenByAReadOfLongAgo(t *testing.T) {
+	w := newWorld(t)
+	var (
+		holds   atomic.Bool
+		mu      sync.Mutex
+		methods []string
+	)
+	w.pushed(nil, w.front(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet {
+			for holds.Load() && r.Context().Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		methods = append(methods, r.Method)
+		return false
+	}), func(p *stv1.ServiceTokenPush) { p.Spec.RefreshInterval = metav1.Duration{Duration: time.Hour} })
+	holds.Store(true)
+	w.setSecret("made", map[string]string{"X": "two"})
+	time.Sleep(2 * readPatience)
+	secret, err := w.secret("made")
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(w.client.Delete(w.ctx, secret)).To(Succeed())
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSecretNotFound))
+	holds.Store(false)
+	time.Sleep(readFresh + time.Second)
+	mu.Lock()
+	methods = nil
+	mu.Unlock()
+	w.putSecret("made", map[string]string{"X": "three"})
+	w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("X", "three"))
+	mu.Lock()
+	defer mu.Unlock()
+	w.Expect(methods[0]).To(Equal(http.MethodGet))
+}
+
+// TestAReadEndsWithWhatItIsFor: nothing is read for a push that does not want it any longer, or not in this way.
+func TestAReadEndsWithWhatItIsFor(t *testing.T) {
+	for name, end := range map[string]func(w *world){
+		"suspended":     func(w *world) { w.changePush("out", func(p *stv1.ServiceTokenPush) { p.Spec.Suspend = true }) },
+		"another token": func(w *world) { w.putToken(w.pushToken()) },
+		"deleted":       func(w *world) { w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var holds atomic.Bool
+			ended := make(chan struct{}, 9)
+			w.pushed(nil, w.front(func(_ http.ResponseWriter, r *http.Request) bool {
+				if held := holds.Load() && r.Method == http.MethodGet && r.URL.Path == "/api/v3/secrets"; held {
+					<-r.Context().Done()
+					ended <- struct{}{}
+				}
+				return false
+			}))
+			holds.Store(true)
+			w.setSecret("made", map[string]string{"X": "two"})
+			time.Sleep(2 * readPatience) // the read has begun, and nobody waits for it
+			end(w)
+			w.Eventually(ended, 5*time.Second).Should(Receive(), "long before --request-timeout")
+		})
+	}
 }
 
 // TestStepsOfSomebodyWhoCannotLookComeToAnEnd: what is found to be there in one step is not tried again in the next.

@@ -14,7 +14,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
-	"github.com/service-token-operator/service-token-operator/internal/infisical"
 	"github.com/service-token-operator/service-token-operator/internal/push"
 	"github.com/service-token-operator/service-token-operator/internal/source"
 )
@@ -24,9 +23,6 @@ const (
 	// others waiting nor is deaf to a change of its own spec. What was done is in status after each step.
 	stepWrites = 50
 	stepTime   = 15 * time.Second
-	// readTime bounds the read before that. It has a place in a queue with all who read from the server, which it would lose each time if it
-	// gave up early: at a server that paces them, the push would never come to its turn.
-	readTime = 10 * time.Minute
 )
 
 // errStep is the end of a step's time.
@@ -37,6 +33,7 @@ type job struct {
 	*pusher
 
 	push     *item
+	cred     source.Credential
 	place    source.Place
 	folder   *source.Folder
 	snapshot *source.Snapshot  // what the folder was read to hold, if it could be read
@@ -82,8 +79,8 @@ func (e *nameError) Error() string { return e.name + ": " + e.err.Error() }
 func (e *nameError) Unwrap() error { return e.err }
 
 // open gets the folder of the job's place, with what is known of it. No folder and no error mean: not yet.
-func (j *job) open(cred source.Credential) (*source.Token, error) {
-	owner, interval := pushOwner(&j.push.ServiceTokenPush), j.push.Spec.RefreshInterval.Duration
+func (j *job) open() (*source.Token, error) {
+	cred, owner, interval := j.cred, pushOwner(&j.push.ServiceTokenPush), j.push.Spec.RefreshInterval.Duration
 	known := j.pool.Read(owner, cred, interval)
 	if err := known.TokenErr; err != nil && (known.Token == nil || !source.Transient(err)) {
 		return known.Token, err
@@ -129,9 +126,9 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	}
 	j.written, out.left = j.account()
 	plan, err := j.plan(ctx, &out)
-	switch err = j.ended(ctx, err); {
-	case errors.Is(err, errStep): // the folder could not be read in that time
-		return pushOutcome{}, &infisical.Error{Kind: infisical.KindRateLimited}
+	switch {
+	case errors.Is(err, errReading):
+		return j.waits(), nil
 	case err != nil:
 		return pushOutcome{}, err
 	}
@@ -242,9 +239,7 @@ func (j *job) plan(ctx context.Context, out *pushOutcome) (push.Plan, error) {
 		}
 	}
 	if !j.blind {
-		ctx, cancel := context.WithTimeout(ctx, readTime)
-		defer cancel()
-		if err := j.folder.Reread(ctx); err != nil {
+		if err := j.reread(ctx); err != nil {
 			return push.Plan{}, err
 		}
 	}

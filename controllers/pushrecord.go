@@ -19,11 +19,12 @@ type record struct {
 	of     types.UID
 	folder string // that the rest is about
 
-	memory  *push.Memory
-	change  string              // what was brought to the server last, to the end
-	wrote   *source.Snapshot    // what was known of the folder when something was last written: it is out of date
-	round   *round              // the steps of a change that is being brought
-	arrived map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
+	memory    *push.Memory
+	rereading *rereading          // of the folder, before something is written to it
+	change    string              // what was brought to the server last, to the end
+	wrote     *source.Snapshot    // what was known of the folder when something was last written: it is out of date
+	round     *round              // the steps of a change that is being brought
+	arrived   map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
 }
 
 // round is what the steps of one change have met that none of them is to try again, for a while after the last step too.
@@ -80,6 +81,9 @@ func (r *records) of(p *stv1.ServiceTokenPush, folder string) *record {
 	owner := pushOwner(p)
 	known := r.known[owner]
 	if known == nil || known.of != p.UID || known.folder != folder {
+		if known != nil {
+			known.endRereading()
+		}
 		known = &record{of: p.UID, folder: folder, memory: push.NewMemory(), arrived: map[string]struct{}{}}
 		r.known[owner] = known
 	}
@@ -89,5 +93,8 @@ func (r *records) of(p *stv1.ServiceTokenPush, folder string) *record {
 func (r *records) forget(owner source.Owner) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if known := r.known[owner]; known != nil {
+		known.endRereading()
+	}
 	delete(r.known, owner)
 }

@@ -169,8 +169,8 @@ func (r *pusher) sync(ctx context.Context, p *item) (pushOutcome, error) {
 		}
 		return r.refused(p, nil, err)
 	}
-	j := &job{pusher: r, push: p, place: destinationOf(p)}
-	known, err := j.open(cred)
+	j := &job{pusher: r, push: p, cred: cred, place: destinationOf(p)}
+	known, err := j.open()
 	token := describe(cred, known)
 	switch {
 	case err != nil:
@@ -353,8 +353,8 @@ func (r *pusher) withdraw(ctx context.Context, p *item) (pushOutcome, error) {
 	if err != nil {
 		return pushOutcome{}, err
 	}
-	j := &job{pusher: r, push: p, place: source.Place{Environment: written.Environment, Path: written.Path}}
-	known, err := j.open(cred)
+	j := &job{pusher: r, push: p, cred: cred, place: source.Place{Environment: written.Environment, Path: written.Path}}
+	known, err := j.open()
 	switch {
 	case err != nil:
 		return pushOutcome{}, unlessGone(err)

@@ -200,6 +200,19 @@ func (p *Pool) Refresh(owner Owner) {
 	}
 }
 
+// Go runs what takes its time at a server, and notifies the owner when it is done. stop ends its context before, as Close does; then
+// nobody is notified.
+func (p *Pool) Go(owner Owner, do func(context.Context)) (stop context.CancelFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.launch(func(ctx context.Context) {
+		do(ctx)
+		if ctx.Err() == nil {
+			p.notify(owner)
+		}
+	})
+}
+
 // keep ends the owner's reading of all places but those kept. p.mu is held.
 func (p *Pool) keep(owner Owner, sub *subscription, kept map[Place]struct{}) {
 	sub.places = slices.DeleteFunc(sub.places, func(place Place) bool {

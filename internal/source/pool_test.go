@@ -334,6 +334,29 @@ func TestAClosedPoolLaunchesNothing(t *testing.T) {
 	w.Expect(launched).To(BeFalse())
 }
 
+func TestWhoStartsSomethingIsToldWhenItIsDone(t *testing.T) {
+	w := newWorld(t, 1)
+	done := make(chan struct{})
+	w.pool.Go(alice, func(context.Context) { <-done })
+	w.Consistently(w.notes, "50ms").Should(BeEmpty())
+	close(done)
+	w.Eventually(w.notes).Should(Equal(map[Owner]int{alice: 1}))
+}
+
+func TestWhatIsStoppedTellsNobody(t *testing.T) {
+	for name, stop := range map[string]func(w *world, stop func()){
+		"stopped":     func(_ *world, stop func()) { stop() },
+		"pool closed": func(w *world, _ func()) { w.pool.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			stop(w, w.pool.Go(alice, func(ctx context.Context) { <-ctx.Done() }))
+			w.pool.live.Wait()
+			w.Expect(w.notes()).To(BeEmpty())
+		})
+	}
+}
+
 func TestReadAndCloseAtTheSameTime(t *testing.T) {
 	w := newWorld(t, 1)
 	cred := w.credential(devserver.TokenSpec{})
