@@ -55,7 +55,7 @@ func TestAHundredSourcesOfAnIdentityLogInOnce(t *testing.T) {
 	}
 	w.expect(asked{login: 1, project: 1, v4: sources})
 	w.backend.RevokeAccessTokens("")
-	w.notes()
+	w.forgetNotes()
 	_, answer := w.hold(universalPath) // or who is slow to start finds the new access token, and asks once only
 	w.pass(time.Minute)
 	w.Eventually(w.refusals).Should(Equal(sources))
@@ -73,8 +73,7 @@ func TestAnIdentityOutlivesItsAccessTokens(t *testing.T) {
 		w.project.Put("prod", "/other", "KEY", "value")
 		w.values(cred, time.Second, app, map[string]string{"KEY": "value"})
 		w.values(cred, time.Second, other, map[string]string{"KEY": "value"})
-		w.rest()
-		w.notes()
+		w.forgetNotes()
 		const steps, step = 200, 100 * time.Millisecond
 		for range steps {
 			w.pass(step)
@@ -97,7 +96,7 @@ func TestAnAccessTokenThatEndedUnnoticedIsReplacedBeforeAnythingIsAsked(t *testi
 	w := newWorld(t, 3, devserver.WithV4(true))
 	cred, _ := w.identity(devserver.IdentitySpec{TTL: 2 * time.Second})
 	w.values(cred, time.Minute, app, map[string]string{"KEY": "value"})
-	w.notes()
+	w.forgetNotes()
 	for range 10 {
 		w.project.Put("prod", "/app", "OTHER", w.clock.Now().String())
 		w.pass(time.Minute) // a machine that slept: both are due at once
@@ -125,7 +124,7 @@ func TestARevokedAccessTokenIsReplacedAtOnce(t *testing.T) {
 	cred, made := w.identity(devserver.IdentitySpec{})
 	w.values(cred, time.Minute, app, map[string]string{"KEY": "value"})
 	w.expect(asked{login: 1, project: 1, v4: 1})
-	w.notes()
+	w.forgetNotes()
 	w.backend.RevokeAccessTokens(made.ClientID)
 	w.pass(time.Minute)
 	w.expect(asked{login: 2, project: 1, v4: 3})
@@ -200,7 +199,7 @@ func TestARotatedClientSecretIsFeltWhenTheAccessTokenEnds(t *testing.T) {
 	cred, made := w.identity(devserver.IdentitySpec{TTL: 10 * time.Minute})
 	w.values(cred, time.Minute, app, map[string]string{"KEY": "value"})
 	rotated := w.backend.RotateClientSecret(made.ClientID)
-	w.notes()
+	w.forgetNotes()
 	for range 9 {
 		w.pass(time.Minute)
 	}
@@ -216,7 +215,7 @@ func TestARotatedClientSecretIsFeltWhenTheAccessTokenEnds(t *testing.T) {
 	w.Expect(result.Err.Error()).To(Equal("POST " + universalPath + " at " + cred.Server.Host() + ": the server rejected the machine identity's login: its client secret, " +
 		"or the ServiceAccount and the token of it (status 401)"))
 	w.Expect(result.Snapshot).NotTo(BeNil(), "the last good one")
-	w.notes()
+	w.forgetNotes()
 	for range 60 {
 		w.pass(time.Minute)
 	}

@@ -245,6 +245,13 @@ func (w *world) notes() map[Owner]int {
 	return told
 }
 
+// forgetNotes waits until all that owners are to be told of was told; what is known can be read before.
+func (w *world) forgetNotes() {
+	w.t.Helper()
+	w.rest()
+	w.notes()
+}
+
 // last is the latest request of a route.
 func (w *world) last(route string) devserver.Request {
 	w.t.Helper()

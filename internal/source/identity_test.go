@@ -177,7 +177,7 @@ func TestAProjectThatWasDescribedStaysSoWhileItIsNot(t *testing.T) {
 	w := newWorld(t, 3, devserver.WithV4(true))
 	cred, _ := w.identity(devserver.IdentitySpec{})
 	w.values(cred, day, app, map[string]string{"KEY": "value"})
-	w.notes()
+	w.forgetNotes()
 	w.backend.SetFault(devserver.Fault{Route: projectPath, Status: http.StatusNotFound})
 	w.pass(time.Hour)
 	w.expect(asked{login: 1, project: 2, v4: 1})

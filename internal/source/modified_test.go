@@ -56,7 +56,7 @@ func TestAModifiedFolderIsReadNowAndNothingElse(t *testing.T) {
 	w.expect(want)
 
 	w.project.Put("prod", "/app", "KEY", "changed")
-	w.notes()
+	w.forgetNotes()
 	w.Expect(w.pool.Modified(w.project.ID(), "prod", "/app")).To(Equal(3))
 	want.sealed += 2
 	want.v4++

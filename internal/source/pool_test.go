@@ -57,7 +57,7 @@ func TestAChangeWakesTheReadersOfItsSourceOnly(t *testing.T) {
 	w.pool.Read(alice, cred, time.Minute, app)
 	w.pool.Read(bob, cred, time.Minute, root)
 	w.expect(asked{token: 1, project: 1, sealed: 2})
-	w.notes()
+	w.forgetNotes()
 	kept := w.pool.Read(bob, cred, time.Minute, root).Places[root].Snapshot
 	w.project.Put("prod", "/app", "KEY", "changed")
 	w.pass(time.Minute)
@@ -200,7 +200,7 @@ func TestKeepEndsTheReadingOfOtherPlaces(t *testing.T) {
 	w.pass(time.Minute)
 	w.expect(asked{token: 1, project: 1, sealed: 4}) // bob still reads root
 	w.project.Put("prod", "/", "KEY", "changed")
-	w.notes()
+	w.forgetNotes()
 	w.pass(time.Minute)
 	w.expect(asked{token: 1, project: 1, sealed: 6})
 	w.Expect(w.notes()).To(Equal(map[Owner]int{bob: 1}))
