@@ -50,7 +50,7 @@ type ref struct {
 	target     *node
 }
 
-// place is where references with a location lead: a path in a folder, or the reason why there is nothing.
+// place is where references with a location lead: a path in a folder, and what to say where nothing is there.
 type place struct {
 	*folder
 	path string
@@ -117,19 +117,21 @@ func (x *expansion) resolve(n *node, name []byte) (target *node, why string) {
 	}
 	to, ok := x.places[string(name[:dot])]
 	if !ok {
-		to = x.find(parseLocation(name[:dot]))
+		at := parseLocation(name[:dot])
+		if to = x.find(at); to.folder != nil {
+			to.why = whyMissing + " in " + at.String()
+		}
 		if x.places == nil {
 			x.places = map[string]place{}
 		}
 		x.places[string(name[:dot])] = to
 	}
-	if to.folder == nil {
-		return nil, to.why
+	if to.folder != nil {
+		if s, ok := to.at(to.path, name[dot+1:]); ok {
+			return x.node(pick{to.folder, s}), ""
+		}
 	}
-	if s, ok := to.at(to.path, name[dot+1:]); ok {
-		return x.node(pick{to.folder, s}), ""
-	}
-	return nil, whyMissing
+	return nil, to.why
 }
 
 // find returns the folder at a location, from the sources or from Lookup.

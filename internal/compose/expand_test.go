@@ -182,7 +182,7 @@ func TestUnresolvedReferences(t *testing.T) {
 		"missing in another folder": {
 			in:   Input{Sources: []Source{source("dev:/", "A=${prod.NOPE}")}, Lookup: lookup(source("prod:/"))},
 			keep: "${prod.NOPE}", empty: "",
-			broken: []BrokenReference{{"A", at("dev:/"), "${prod.NOPE}", whyMissing}},
+			broken: []BrokenReference{{"A", at("dev:/"), "${prod.NOPE}", whyMissing + " in prod:/"}},
 		},
 		"missing in an import": {
 			in:   Input{Sources: []Source{source("dev:/").with(entry("x:/", "A=${NOPE}"))}},
