@@ -3,6 +3,7 @@ package target
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,10 +58,37 @@ func (e *InvalidError) Error() string {
 type RefusedError struct {
 	Object Object
 	Reason metav1.StatusReason // one of Kubernetes' own: an admission webhook can put any words into what it answers
+	By     string              // what refuses, such as ResourceQuota small; empty where that is not known
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("the API server refused the write of %s (%s): its log, the admission policies, quotas and the operator's roles tell why", e.Object, e.Reason)
+	refused := fmt.Sprintf("the API server refused the write of %s (%s): ", e.Object, e.Reason)
+	if e.By == "" {
+		return refused + "its log, the admission policies, quotas and the operator's roles tell why"
+	}
+	return refused + "by " + e.By
+}
+
+// refusers are how the API server begins its messages when one of these refuses a write, with the name of who does. What comes after is
+// words of theirs.
+var refusers = []struct {
+	message *regexp.Regexp
+	by      string
+}{
+	{regexp.MustCompile(`^\S+(?: "\S+")? is forbidden: User "\S+" cannot \S+ resource "`), "the operator's roles, which lack that permission"},
+	{regexp.MustCompile(`^\S+ "\S+" is forbidden: exceeded quota: ([a-z0-9.-]+),`), "ResourceQuota "},
+	{regexp.MustCompile(`^\S+ "\S+" is forbidden: ValidatingAdmissionPolicy '([a-z0-9.-]+)' with binding '`), "ValidatingAdmissionPolicy "},
+	{regexp.MustCompile(`^admission webhook "([a-z0-9.-]+)" denied the request`), "the admission webhook "},
+}
+
+// refuser is what refused a write, as far as the API server's own words tell.
+func refuser(message string) string {
+	for _, r := range refusers {
+		if found := r.message.FindStringSubmatch(message); found != nil {
+			return r.by + strings.Join(found[1:], "")
+		}
+	}
+	return ""
 }
 
 // writeError sorts the API server's answers to a write: what it found wrong with the Secret, what it does not allow, and what is
@@ -78,18 +106,21 @@ func writeError(doing string, object Object, err error) error {
 			}
 		}
 	}
+	refused := func(reason metav1.StatusReason) error {
+		return &RefusedError{Object: object, Reason: reason, By: refuser(status.Status().Message)}
+	}
 	switch {
 	case len(invalid.Fields) > 0:
 		return invalid
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 	case apierrors.IsForbidden(err):
-		return &RefusedError{Object: object, Reason: metav1.StatusReasonForbidden}
+		return refused(metav1.StatusReasonForbidden)
 	case apierrors.IsBadRequest(err):
-		return &RefusedError{Object: object, Reason: metav1.StatusReasonBadRequest}
+		return refused(metav1.StatusReasonBadRequest)
 	case apierrors.IsInvalid(err):
-		return &RefusedError{Object: object, Reason: metav1.StatusReasonInvalid}
+		return refused(metav1.StatusReasonInvalid)
 	case apierrors.IsRequestEntityTooLargeError(err):
-		return &RefusedError{Object: object, Reason: metav1.StatusReasonRequestEntityTooLarge}
+		return refused(metav1.StatusReasonRequestEntityTooLarge)
 	}
 	return fmt.Errorf("%s %s: %w", doing, object, err)
 }
