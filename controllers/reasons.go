@@ -89,7 +89,7 @@ func apiReason(kind infisical.Kind) string {
 		return stv1.ReasonTokenRejected
 	case infisical.KindTokenExpired:
 		return stv1.ReasonTokenExpired
-	case infisical.KindTokenNotFound, infisical.KindIdentityNotFound:
+	case infisical.KindTokenNotFound, infisical.KindTokenRevoked, infisical.KindIdentityNotFound:
 		return stv1.ReasonTokenRevoked
 	case infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindProjectNotFound, infisical.KindValueHidden,
 		infisical.KindValidation, infisical.KindApprovalNeeded:

@@ -15,6 +15,7 @@ const (
 	KindTokenRejected       Kind = "TokenRejected"       // 401, wrong secret in the token
 	KindTokenExpired        Kind = "TokenExpired"        // 403, said once; from then on it is KindTokenNotFound
 	KindTokenNotFound       Kind = "TokenNotFound"       // 404, revoked, unknown, expired for a while, or project deleted
+	KindTokenRevoked        Kind = "TokenRevoked"        // the same of a token that never expires, which only those know who asked before
 	KindIdentityRejected    Kind = "IdentityRejected"    // 401 to a login, wrong client secret or JWT
 	KindIdentityNotFound    Kind = "IdentityNotFound"    // 404 to a login, no identity with this id and way to log in
 	KindAccessTokenRejected Kind = "AccessTokenRejected" // 401, an access token that has ended, was revoked, or that the server lost
@@ -56,6 +57,7 @@ var words = map[Kind]string{ //nolint:gosec // texts about credentials, none of 
 	KindTokenRejected:       "the server rejected the token",
 	KindTokenExpired:        "the service token has expired",
 	KindTokenNotFound:       "the server does not know the service token: it was revoked, has expired, or its project was deleted",
+	KindTokenRevoked:        "the server does not know the service token any longer: it, or its project, was deleted",
 	KindIdentityRejected:    "the server rejected the machine identity's login: its client secret, or the ServiceAccount and the token of it",
 	KindIdentityNotFound:    "the server knows no machine identity of this id that logs in this way",
 	KindAccessTokenRejected: "the server does not accept the machine identity's access token any more",

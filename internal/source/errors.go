@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,11 +62,13 @@ type NotFoundError struct {
 	Place Place
 	// Environment is true when the whole environment is gone, false when only the folder is.
 	Environment bool
+	// Environments are the project's, by slug, when Environment is true.
+	Environments []string
 }
 
 func (e *NotFoundError) Error() string {
 	if e.Environment {
-		return fmt.Sprintf("the project has no environment %q", e.Place.Environment)
+		return fmt.Sprintf("the project has no environment %q; it has: %s", e.Place.Environment, firstFew(e.Environments))
 	}
 	return fmt.Sprintf("environment %q has no folder %q", e.Place.Environment, e.Place.Path)
 }
@@ -79,12 +82,16 @@ type DecryptionError struct {
 }
 
 func (e *DecryptionError) Error() string {
+	return fmt.Sprintf("in %s: %s: %v", e.Place, firstFew(e.Names), e.Err)
+}
+
+// firstFew are the first ten of some names, and how many more there are.
+func firstFew(names []string) string {
 	const most = 10
-	names := e.Names
-	if len(names) > most {
-		names = append(append([]string{}, names[:most]...), fmt.Sprintf("and %d more", len(e.Names)-most))
+	if more := len(names) - most; more > 0 {
+		names = append(slices.Clone(names[:most]), fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("in %s: %s: %v", e.Place, strings.Join(names, ", "), e.Err)
+	return strings.Join(names, ", ")
 }
 
 func (e *DecryptionError) Unwrap() error { return e.Err }
@@ -112,7 +119,7 @@ func paceOf(err error) pace {
 		return paceSlow
 	}
 	switch infisical.KindOf(err) {
-	case infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound, infisical.KindPermissionDenied,
+	case infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound, infisical.KindTokenRevoked, infisical.KindPermissionDenied,
 		infisical.KindWrongProject, infisical.KindAddressNotAllowed, infisical.KindValidation, infisical.KindNoServerKey,
 		infisical.KindIdentityRejected, infisical.KindIdentityNotFound, infisical.KindProjectNotFound, infisical.KindWrongPlace, infisical.KindValueHidden, infisical.KindHostNotAllowed, infisical.KindBadCABundle,
 		infisical.KindSecretExists, infisical.KindApprovalNeeded, infisical.KindUnsendable:

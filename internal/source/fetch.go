@@ -73,7 +73,7 @@ func doubtful(err error) bool {
 		return true
 	}
 	switch infisical.KindOf(err) {
-	case infisical.KindTokenMissing, infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound,
+	case infisical.KindTokenMissing, infisical.KindTokenRejected, infisical.KindTokenExpired, infisical.KindTokenNotFound, infisical.KindTokenRevoked,
 		infisical.KindPermissionDenied, infisical.KindWrongProject, infisical.KindNotFound, infisical.KindProjectNotFound, infisical.KindNoServerKey:
 		return true
 	}

@@ -164,7 +164,7 @@ func TestARenamedEnvironmentIsGoneUntilItIsBack(t *testing.T) {
 	w := newWorld(t, 1)
 	cred := w.credential(devserver.TokenSpec{})
 	first := w.values(cred, time.Minute, app, map[string]string{"KEY": "value"})
-	gone := &NotFoundError{Place: app, Environment: true}
+	gone := &NotFoundError{Place: app, Environment: true, Environments: []string{"dev", "production", "staging"}}
 	w.project.RenameEnvironment("prod", "production")
 	w.pass(time.Minute)
 	w.Expect(w.failure(cred, time.Minute, app)).To(Equal(gone))
@@ -185,7 +185,7 @@ func TestAnEnvironmentThatIsRenamedRightAfterARead(t *testing.T) {
 	w.values(cred, 5*time.Second, app, map[string]string{"KEY": "value"})
 	w.project.RenameEnvironment("prod", "production")
 	w.pass(5 * time.Second)
-	w.Expect(w.failure(cred, 5*time.Second, app)).To(Equal(&NotFoundError{Place: app, Environment: true}))
+	w.Expect(w.failure(cred, 5*time.Second, app)).To(Equal(&NotFoundError{Place: app, Environment: true, Environments: []string{"dev", "production", "staging"}}))
 	w.expect(asked{token: 2, project: 2, sealed: 2, imports: 1})
 	w.pass(5 * time.Second)
 	w.expect(asked{token: 2, project: 2, sealed: 2, imports: 1}) // once it is known to be gone, not each time
@@ -198,7 +198,7 @@ func TestADeletedEnvironmentIsToldFromAMissingFolder(t *testing.T) {
 	w.Expect(w.failure(cred, time.Minute, missing)).To(Equal(&NotFoundError{Place: missing}))
 	w.project.DeleteEnvironment("prod")
 	w.pass(time.Minute)
-	w.Eventually(func() error { return w.see(cred, time.Minute, missing).Err }).Should(Equal(&NotFoundError{Place: missing, Environment: true}))
+	w.Eventually(func() error { return w.see(cred, time.Minute, missing).Err }).Should(Equal(&NotFoundError{Place: missing, Environment: true, Environments: []string{"dev", "staging"}}))
 }
 
 func TestAServerThatSaysItselfThatAFolderIsMissingIsBelieved(t *testing.T) {

@@ -343,8 +343,8 @@ func TestAFolderIsRefusedBeforeAnythingIsAsked(t *testing.T) {
 	}{
 		"no permission":           {spec: devserver.TokenSpec{Permissions: []string{"read"}}, want: ErrNoWrite},
 		"out of scope":            {spec: devserver.TokenSpec{Scopes: ofProd}, place: elsewhere, want: &ScopeError{Place: elsewhere, Scopes: ofProd}},
-		"no such environment":     {spec: devserver.TokenSpec{Scopes: servicetoken.Scopes{{Environment: "qa", Path: "/**"}}}, place: nowhere, want: &NotFoundError{Place: nowhere, Environment: true}},
-		"no environment, by name": {identity: true, place: nowhere, want: &NotFoundError{Place: nowhere, Environment: true}},
+		"no such environment":     {spec: devserver.TokenSpec{Scopes: servicetoken.Scopes{{Environment: "qa", Path: "/**"}}}, place: nowhere, want: &NotFoundError{Place: nowhere, Environment: true, Environments: []string{"dev", "prod", "staging"}}},
+		"no environment, by name": {identity: true, place: nowhere, want: &NotFoundError{Place: nowhere, Environment: true, Environments: []string{"dev", "prod", "staging"}}},
 		"client on version 3":     {version: 3, decryption: Client, want: ErrProjectVersion},
 		"client without a key":    {spec: devserver.TokenSpec{WithoutKey: true}, decryption: Client, want: ErrClientNeedsKey},
 		"client for an identity":  {identity: true, decryption: Client, want: ErrIdentityClient},

@@ -210,7 +210,7 @@ func TestWhatIsWrongWithAnIdentityIsToldByKind(t *testing.T) {
 	w.Expect(err).To(MatchError(ErrIdentityClient))
 	w.Expect(Transient(err)).To(BeFalse())
 	cred.Decryption = Auto
-	w.Expect(w.failure(cred, time.Minute, Place{Environment: "qa", Path: "/"})).To(Equal(&NotFoundError{Place: Place{Environment: "qa", Path: "/"}, Environment: true}))
+	w.Expect(w.failure(cred, time.Minute, Place{Environment: "qa", Path: "/"})).To(Equal(&NotFoundError{Place: Place{Environment: "qa", Path: "/"}, Environment: true, Environments: []string{"dev", "prod", "staging"}}))
 	w.Expect(w.failure(cred, time.Minute, Place{Environment: "prod", Path: "/no"})).To(Equal(&NotFoundError{Place: Place{Environment: "prod", Path: "/no"}}))
 }
 

@@ -48,7 +48,7 @@ func (t *Token) reaches(place Place) error {
 	case !t.Identity && !t.Scopes.Allow(place.Environment, place.Path):
 		return &ScopeError{Place: place, Scopes: t.Scopes}
 	case t.environments != nil && !slices.Contains(t.environments, place.Environment):
-		return &NotFoundError{Place: place, Environment: true}
+		return &NotFoundError{Place: place, Environment: true, Environments: t.environments}
 	}
 	return nil
 }
@@ -97,12 +97,18 @@ func (t *Token) equal(o *Token) bool {
 }
 
 // explain makes one error of the two with which the server answers to an expired token: it says so once, deletes the token,
-// and does not know it from then on. t is the token as it was described last, or nil.
+// and does not know it from then on. Of a token that never expires, the second means something else. t is the token as it was described
+// last, or nil.
 func (t *Token) explain(err error, now time.Time) error {
 	kind := infisical.KindOf(err)
 	known := t != nil && t.ExpiresAt != nil && !now.Before(*t.ExpiresAt)
 	if kind == infisical.KindTokenExpired || kind == infisical.KindTokenNotFound && known {
 		return &infisical.Error{Kind: infisical.KindTokenExpired}
+	}
+	if e, ok := errors.AsType[*infisical.Error](err); ok && kind == infisical.KindTokenNotFound && t != nil && t.ExpiresAt == nil {
+		revoked := *e
+		revoked.Kind = infisical.KindTokenRevoked
+		return &revoked
 	}
 	return err
 }

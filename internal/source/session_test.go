@@ -148,13 +148,13 @@ func TestARevokedTokenIsKnownToAllItsSourcesAfterOneAnswer(t *testing.T) {
 	w.backend.Revoke(raw)
 	w.forgetNotes()
 	w.pass(time.Minute)
-	w.kind(cred, time.Minute, app, infisical.KindTokenNotFound)
+	w.kind(cred, time.Minute, app, infisical.KindTokenRevoked)
 	w.Eventually(func() error { return w.pool.Read(bob, cred, day, root).Places[root].Err }).Should(HaveOccurred())
 	w.expect(asked{token: 2, project: 1, sealed: 3})
 	w.Expect(w.notes()).To(And(HaveKey(alice), HaveKey(bob)))
 	for _, at := range []Place{app, root} {
 		result := w.pool.Read(alice, cred, day, at).Places[at]
-		w.Expect(infisical.KindOf(result.Err)).To(Equal(infisical.KindTokenNotFound))
+		w.Expect(infisical.KindOf(result.Err)).To(Equal(infisical.KindTokenRevoked))
 		w.Expect(result.Snapshot).NotTo(BeNil(), "the last good one")
 	}
 }
@@ -294,6 +294,7 @@ func TestOnlyWhatIsKnownToHaveExpiredIsCalledExpired(t *testing.T) {
 	before, after := now.Add(-time.Second), now.Add(time.Second)
 	unknown := &infisical.Error{Kind: infisical.KindTokenNotFound, Status: http.StatusNotFound, Route: "GET " + tokenPath}
 	said := &infisical.Error{Kind: infisical.KindTokenExpired, Status: http.StatusForbidden, Route: "GET " + tokenPath}
+	revoked := &infisical.Error{Kind: infisical.KindTokenRevoked, Status: http.StatusNotFound, Route: "GET " + tokenPath}
 	expired := &infisical.Error{Kind: infisical.KindTokenExpired} // in the same words, whichever way it became known
 	for name, tc := range map[string]struct {
 		token     *Token
@@ -302,7 +303,7 @@ func TestOnlyWhatIsKnownToHaveExpiredIsCalledExpired(t *testing.T) {
 		"said by the server, never described":  {nil, said, expired},
 		"said by the server":                   {&Token{ExpiresAt: &after}, said, expired},
 		"unknown, never described":             {nil, unknown, unknown},
-		"unknown, never expires":               {&Token{}, unknown, unknown},
+		"unknown, never expires":               {&Token{}, unknown, revoked},
 		"unknown, before its time":             {&Token{ExpiresAt: &after}, unknown, unknown},
 		"unknown, at its time":                 {&Token{ExpiresAt: &now}, unknown, expired},
 		"unknown, after its time":              {&Token{ExpiresAt: &before}, unknown, expired},
