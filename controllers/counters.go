@@ -15,13 +15,14 @@ import (
 // few; nothing of an object is in them, so nothing has to end with one.
 type counters struct {
 	syncs, writes, pushes, restarts, deliveries, requests *prometheus.CounterVec
+	limits                                                *prometheus.GaugeVec
 	change, latency                                       *prometheus.HistogramVec
 }
 
 func newCounters() *counters {
 	c := &counters{
 		syncs: syncsFamily.counter(), writes: writesFamily.counter(), pushes: pushesFamily.counter(), restarts: restartsFamily.counter(),
-		deliveries: deliveriesFamily.counter(), requests: requestsFamily.counter(),
+		deliveries: deliveriesFamily.counter(), requests: requestsFamily.counter(), limits: limitFamily.gauge(),
 		change: changeFamily.histogram(changeBuckets), latency: latencyFamily.histogram(latencyBuckets),
 	}
 	// From 0 on, or the first of each would not be seen as an increase.
@@ -36,7 +37,7 @@ func newCounters() *counters {
 
 // register makes them part of what is scraped.
 func (c *counters) register(with prometheus.Registerer) error {
-	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.pushes, c.restarts, c.deliveries, c.requests, c.change, c.latency} {
+	for _, family := range []prometheus.Collector{c.syncs, c.writes, c.pushes, c.restarts, c.deliveries, c.requests, c.limits, c.change, c.latency} {
 		if err := with.Register(family); err != nil {
 			return err
 		}
@@ -45,9 +46,12 @@ func (c *counters) register(with prometheus.Registerer) error {
 }
 
 // Observe implements infisical.Observer.
-func (c *counters) Observe(host, route string, outcome infisical.Outcome, took time.Duration) {
-	c.requests.WithLabelValues(host, route, string(outcome)).Inc()
-	c.latency.WithLabelValues(route).Observe(took.Seconds())
+func (c *counters) Observe(e infisical.Exchange) {
+	c.requests.WithLabelValues(e.Host, e.Route, string(e.Outcome)).Inc()
+	c.latency.WithLabelValues(e.Route).Observe(e.Took.Seconds())
+	if e.Limit > 0 { // else the answer does not say, as a 304 may not
+		c.limits.WithLabelValues(e.Host, e.Route).Set(float64(e.Limit))
+	}
 }
 
 // ended counts an outcome, with the reason that status has for it.

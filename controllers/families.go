@@ -50,6 +50,7 @@ var (
 	deliveriesFamily = Family{Name: "servicetoken_webhook_deliveries_total", Type: "counter", Help: "Deliveries of webhooks by what became of them: accepted, ignored (another event), forged, stale, replayed, malformed, oversized, or elsewhere (this replica does not lead).", Labels: []string{"outcome"}}
 	changeFamily     = Family{Name: "servicetoken_change_duration_seconds", Type: "histogram", Help: "From the poll that saw a change at the server to the Secret that holds it."}
 	requestsFamily   = Family{Name: "servicetoken_infisical_requests_total", Type: "counter", Help: "Requests to Infisical servers by host, route and outcome: 200, 304, 3xx, 4xx, 429, 5xx, or network for one without a complete answer.", Labels: []string{"host", "route", "outcome"}}
+	limitFamily      = Family{Name: "servicetoken_infisical_rate_limit", Type: "gauge", Help: "Requests a minute that an Infisical server allows on a route to all who ask from the operator's address, as the last answer that told said.", Labels: []string{"host", "route"}}
 	latencyFamily    = Family{Name: "servicetoken_infisical_request_duration_seconds", Type: "histogram", Help: "How long requests took, from sending them to the last byte of the answer.", Labels: []string{"route"}}
 )
 
@@ -62,7 +63,7 @@ var (
 
 // Families are all that the operator serves of its own, sorted by name.
 func Families() []Family {
-	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, pushesFamily, restartsFamily, deliveriesFamily, changeFamily, requestsFamily, latencyFamily})
+	all := slices.Concat(scraped, []Family{syncsFamily, writesFamily, pushesFamily, restartsFamily, deliveriesFamily, changeFamily, requestsFamily, limitFamily, latencyFamily})
 	slices.SortFunc(all, func(a, b Family) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
@@ -71,6 +72,10 @@ func (f Family) desc() *prometheus.Desc { return prometheus.NewDesc(f.Name, f.He
 
 func (f Family) counter() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: f.Name, Help: f.Help}, f.Labels)
+}
+
+func (f Family) gauge() *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: f.Name, Help: f.Help}, f.Labels)
 }
 
 func (f Family) histogram(buckets []float64) *prometheus.HistogramVec {

@@ -166,6 +166,7 @@ servicetoken_object_ready{kind="ServiceTokenSecret",name="good",namespace="ns",r
 // TestWhatHappensIsCounted looks at the families that a real operator serves, which are those that are documented.
 func TestWhatHappensIsCounted(t *testing.T) {
 	w := newWorld(t)
+	w.infisical.SetRateLimit(600, 600)
 	w.synced()
 	w.project.Put("prod", "/shop", "A", "changed")
 	w.refresh("shop")
@@ -189,6 +190,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		"servicetoken_secret_writes_total,create": 1, "servicetoken_secret_writes_total,update": 1, "servicetoken_secret_writes_total,heal": 1,
 		"servicetoken_change_duration_seconds":                                       1,
 		"servicetoken_infisical_requests_total," + host + ",200,GET /api/v3/secrets": 2,
+		"servicetoken_infisical_rate_limit," + host + ",GET /api/v3/secrets":         600,
 		"servicetoken_infisical_request_duration_seconds,GET /api/v2/service-token":  1,
 		"servicetoken_objects,Ready,PathNotFound,False":                              1,
 	} {

@@ -61,7 +61,7 @@ func TestDashboardShowsWhatARealPrometheusScrapes(t *testing.T) {
 	metrics, err := lab.FreeAddress()
 	g.Expect(err).NotTo(HaveOccurred())
 
-	infisical := devserver.New()
+	infisical := devserver.New(devserver.WithRateLimit(6000, 6000))
 	server := httptest.NewServer(infisical)
 	t.Cleanup(server.Close)
 	project := infisical.AddProject(1)

@@ -59,9 +59,18 @@ type Meter interface {
 
 // Observer is told how requests ended that went out.
 type Observer interface {
-	// Observe gets the server's host, the request's route as errors name it, such as GET /api/v3/secrets, what came of it, and how long it
-	// took from sending it to the last byte of the answer. It must not block.
-	Observe(host, route string, outcome Outcome, took time.Duration)
+	// Observe must not block.
+	Observe(Exchange)
+}
+
+// Exchange is a request that went out, and what came of it.
+type Exchange struct {
+	Host    string // the server's, as Server.Host says it
+	Route   string // as errors name it, such as GET /api/v3/secrets
+	Outcome Outcome
+	Took    time.Duration // from sending the request to the last byte of the answer
+	// Limit is how many requests of this route the answer says that the server allows in a minute; 0 where it says nothing.
+	Limit int
 }
 
 // Outcome is what came of a request.

@@ -110,6 +110,7 @@ func (s *Server) attempt(ctx context.Context, r request) (reply, error) {
 }
 
 func (s *Server) observe(r request, o *outcome, took time.Duration) {
+	seen := Exchange{Host: s.Host(), Route: r.route, Took: took}
 	status := 0
 	switch {
 	case s.options.Observer == nil || o.verdict == unsent || o.verdict == abandoned:
@@ -117,7 +118,11 @@ func (s *Server) observe(r request, o *outcome, took time.Duration) {
 	case o.verdict == answered || o.head != nil && o.head.status >= 500: // else the answer, if there was one, did not arrive in full
 		status = o.head.status
 	}
-	s.options.Observer.Observe(s.Host(), r.route, outcomeOf(status), took)
+	seen.Outcome = outcomeOf(status)
+	if o.head != nil && o.head.announced {
+		seen.Limit = o.head.limit
+	}
+	s.options.Observer.Observe(seen)
 }
 
 // exchange sends the request, and again where redirects within the host lead.

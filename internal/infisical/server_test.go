@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -303,9 +305,30 @@ func TestAnObserverIsToldWhatCameOfRequests(t *testing.T) {
 	}
 }
 
+func TestAnObserverIsToldTheLimitThatAnAnswerAnnounces(t *testing.T) {
+	for want, headers := range map[int]http.Header{
+		0:  {"X-Ratelimit-Limit": {"60"}}, // of a window that nobody knows
+		60: {"X-Ratelimit-Limit": {"60"}, "X-Ratelimit-Remaining": {"59"}, "X-Ratelimit-Reset": {"60"}},
+	} {
+		var seen limits
+		s := serve(t, Options{Observer: &seen}, func(w http.ResponseWriter, r *http.Request) {
+			maps.Copy(w.Header(), headers)
+			respond(http.StatusOK, emptyList)(w, r)
+		})
+		if _, err := s.EncryptedSecrets(t.Context(), testToken(t), anyQuery, ""); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(seen, []int{want}) {
+			t.Errorf("got %v instead of %d", seen, want)
+		}
+	}
+}
+
+type limits []int
+
+func (l *limits) Observe(e Exchange) { *l = append(*l, e.Limit) }
+
 // observed counts by route and outcome.
 type observed map[string]int
 
-func (o observed) Observe(_, route string, outcome Outcome, _ time.Duration) {
-	o[route+" "+string(outcome)]++
-}
+func (o observed) Observe(e Exchange) { o[e.Route+" "+string(e.Outcome)]++ }
