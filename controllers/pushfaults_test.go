@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -334,42 +335,67 @@ func TestAPushHasItsTurnAtAServerThatPacesReads(t *testing.T) {
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
 }
 
+// slowReads is a server before the real one that answers no read of secrets while it is told to hold them.
+type slowReads struct {
+	holds          atomic.Bool
+	waiting, ended atomic.Int32 // reads that were held, and those of them whose client went away
+	released       context.Context
+	release        context.CancelFunc
+
+	mu      sync.Mutex
+	methods []string // of what was let through, since they were last asked for
+}
+
+func (s *slowReads) answer(_ http.ResponseWriter, r *http.Request) bool {
+	if s.holds.Load() && r.Method == http.MethodGet && r.URL.Path == "/api/v3/secrets" {
+		s.waiting.Add(1)
+		select {
+		case <-r.Context().Done():
+			s.ended.Add(1)
+		case <-s.released.Done():
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.methods = append(s.methods, r.Method)
+	return false
+}
+
+func (s *slowReads) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	methods := s.methods
+	s.methods = nil
+	return methods
+}
+
+// readingSlowly is a world in which a push of X waits for the read before its write.
+func readingSlowly(t *testing.T) (*world, *slowReads) {
+	t.Helper()
+	w, server := newWorld(t), &slowReads{}
+	server.released, server.release = context.WithCancel(context.Background())
+	w.pushed(nil, w.front(server.answer), func(p *stv1.ServiceTokenPush) { p.Spec.RefreshInterval = metav1.Duration{Duration: time.Hour} })
+	t.Cleanup(server.release) // before its own end, which waits for what it holds
+	server.holds.Store(true)
+	w.setSecret("made", map[string]string{"X": "changed"})
+	w.Eventually(server.waiting.Load).Should(BeEquivalentTo(1))
+	return w, server
+}
+
 // TestNothingIsWrittenByAReadOfLongAgo: between its end and the write somebody else may have written.
 func TestNothingIsWrittenByAReadOfLongAgo(t *testing.T) {
-	w := newWorld(t)
-	var (
-		holds   atomic.Bool
-		mu      sync.Mutex
-		methods []string
-	)
-	w.pushed(nil, w.front(func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodGet {
-			for holds.Load() && r.Context().Err() == nil {
-				time.Sleep(10 * time.Millisecond)
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		methods = append(methods, r.Method)
-		return false
-	}), func(p *stv1.ServiceTokenPush) { p.Spec.RefreshInterval = metav1.Duration{Duration: time.Hour} })
-	holds.Store(true)
-	w.setSecret("made", map[string]string{"X": "two"})
-	time.Sleep(2 * readPatience)
+	w, server := readingSlowly(t)
 	secret, err := w.secret("made")
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(w.client.Delete(w.ctx, secret)).To(Succeed())
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSecretNotFound))
-	holds.Store(false)
-	time.Sleep(readFresh + time.Second)
-	mu.Lock()
-	methods = nil
-	mu.Unlock()
-	w.putSecret("made", map[string]string{"X": "three"})
-	w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("X", "three"))
-	mu.Lock()
-	defer mu.Unlock()
-	w.Expect(methods[0]).To(Equal(http.MethodGet))
+	server.holds.Store(false)
+	server.release()
+	w.Consistently(w.pushReason("out"), readFresh+2*time.Second).Should(Equal(stv1.ReasonSecretNotFound))
+	server.take()
+	w.putSecret("made", map[string]string{"X": "changed again"})
+	w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("X", "changed again"))
+	w.Expect(server.take()[0]).To(Equal(http.MethodGet))
 }
 
 // TestAReadEndsWithWhatItIsFor: nothing is read for a push that does not want it any longer, or not in this way.
@@ -380,21 +406,9 @@ func TestAReadEndsWithWhatItIsFor(t *testing.T) {
 		"deleted":       func(w *world) { w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			var holds atomic.Bool
-			ended := make(chan struct{}, 9)
-			w.pushed(nil, w.front(func(_ http.ResponseWriter, r *http.Request) bool {
-				if held := holds.Load() && r.Method == http.MethodGet && r.URL.Path == "/api/v3/secrets"; held {
-					<-r.Context().Done()
-					ended <- struct{}{}
-				}
-				return false
-			}))
-			holds.Store(true)
-			w.setSecret("made", map[string]string{"X": "two"})
-			time.Sleep(2 * readPatience) // the read has begun, and nobody waits for it
+			w, server := readingSlowly(t)
 			end(w)
-			w.Eventually(ended, 5*time.Second).Should(Receive(), "long before --request-timeout")
+			w.Eventually(server.ended.Load, 10*time.Second).Should(BeEquivalentTo(1), "long before --request-timeout")
 		})
 	}
 }
