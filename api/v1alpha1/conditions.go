@@ -73,7 +73,7 @@ const (
 	ReasonValueInvalid = "ValueInvalid"
 	// ReasonNameConflict: a name that a ServiceTokenPush is to write has another value, and was written by somebody else.
 	ReasonNameConflict = "NameConflict"
-	// ReasonRateLimited: the server's rate limit holds the next read back.
+	// ReasonRateLimited: the server's rate limit holds the first read back, or of a push a read or writes.
 	ReasonRateLimited = "RateLimited"
 	// ReasonBackendUnavailable: the server cannot be reached or fails.
 	ReasonBackendUnavailable = "BackendUnavailable"
