@@ -12,6 +12,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -403,7 +404,10 @@ func TestAReadEndsWithWhatItIsFor(t *testing.T) {
 	for name, end := range map[string]func(w *world){
 		"suspended":     func(w *world) { w.changePush("out", func(p *stv1.ServiceTokenPush) { p.Spec.Suspend = true }) },
 		"another token": func(w *world) { w.putToken(w.pushToken()) },
-		"deleted":       func(w *world) { w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed()) },
+		"no token": func(w *world) {
+			w.Expect(w.client.Delete(w.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}})).To(Succeed())
+		},
+		"deleted": func(w *world) { w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, server := readingSlowly(t)

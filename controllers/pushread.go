@@ -73,9 +73,9 @@ func (r *rereading) stale(now time.Time) bool {
 	}
 }
 
-// endRereading ends the read that is under way, if one is, and forgets how it ended.
+// endRereading ends the read that is under way, if one is, and forgets how it ended. No record has none.
 func (r *record) endRereading() {
-	if r.rereading != nil {
+	if r != nil && r.rereading != nil {
 		r.rereading.stop()
 		r.rereading = nil
 	}

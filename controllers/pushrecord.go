@@ -81,9 +81,7 @@ func (r *records) of(p *stv1.ServiceTokenPush, folder string) *record {
 	owner := pushOwner(p)
 	known := r.known[owner]
 	if known == nil || known.of != p.UID || known.folder != folder {
-		if known != nil {
-			known.endRereading()
-		}
+		known.endRereading()
 		known = &record{of: p.UID, folder: folder, memory: push.NewMemory(), arrived: map[string]struct{}{}}
 		r.known[owner] = known
 	}
@@ -93,8 +91,13 @@ func (r *records) of(p *stv1.ServiceTokenPush, folder string) *record {
 func (r *records) forget(owner source.Owner) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.known[owner]; known != nil {
-		known.endRereading()
-	}
+	r.known[owner].endRereading()
 	delete(r.known, owner)
+}
+
+// endRereading ends the read that is under way for a push.
+func (r *records) endRereading(owner source.Owner) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[owner].endRereading()
 }

@@ -166,6 +166,7 @@ func (r *pusher) sync(ctx context.Context, p *item) (pushOutcome, error) {
 	if err != nil {
 		if _, known := reasonOf(err); known {
 			r.pool.Leave(owner) // a token that was taken away is not used any longer
+			r.records.endRereading(owner)
 		}
 		return r.refused(p, nil, err)
 	}
