@@ -120,7 +120,7 @@ func TestAWriteThatTheAPIServerRefusesIsSaid(t *testing.T) {
 	w.refuseUpdates("", "secrets", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "infisical-token"}})
 	w.project.Put("prod", "/shop", "A", "changed")
 	w.Eventually(w.reason("shop")).Should(Equal(stv1.ReasonTargetConflict))
-	w.Expect(w.message("shop")).To(ContainSubstring("the API server refused the write"))
+	w.Expect(w.message("shop")).To(Equal("the write of Secret " + w.ns + "/shop-env was refused (Invalid) by ValidatingAdmissionPolicy " + w.ns))
 	w.Eventually(w.events("shop")).Should(HaveKey(stv1.ReasonTargetConflict))
 	w.Expect(w.data("shop-env")()).To(HaveKeyWithValue("A", "alpha"))
 }

@@ -62,11 +62,11 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	refused := fmt.Sprintf("the API server refused the write of %s (%s): ", e.Object, e.Reason)
-	if e.By == "" {
-		return refused + "its log, the admission policies, quotas and the operator's roles tell why"
+	by := e.By
+	if by == "" {
+		by = "the API server: its log, the admission policies, quotas and the operator's roles tell why"
 	}
-	return refused + "by " + e.By
+	return fmt.Sprintf("the write of %s was refused (%s) by %s", e.Object, e.Reason, by)
 }
 
 // refusers are how the API server begins its messages when one of these refuses a write, with the name of who does. What comes after is

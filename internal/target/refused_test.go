@@ -97,7 +97,7 @@ func TestWhoRefusesAWriteIsNamed(t *testing.T) {
 				return err
 			}, 20*time.Second, 100*time.Millisecond).Should(Satisfy(func(err error) bool { return errors.As(err, &refused) }))
 			g.Expect(refused.By).To(Equal(by))
-			g.Expect(refused.Error()).To(HaveSuffix(": by " + by))
+			g.Expect(refused.Error()).To(HaveSuffix(") by " + by))
 			g.Expect(refused.Error()).NotTo(ContainSubstring("hunter2"))
 		})
 	}
