@@ -336,6 +336,42 @@ func TestAPushHasItsTurnAtAServerThatPacesReads(t *testing.T) {
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
 }
 
+// TestAPushThatIsDoneStaysReadyWhereReadsAreLate: the poll after a write takes its time, and until then there is nothing to wait for.
+func TestAPushThatIsDoneStaysReadyWhereReadsAreLate(t *testing.T) {
+	w := newWorld(t)
+	w.infisical.SetRateLimit(2, 600) // a poll, and the read before the write
+	w.pushed(nil)
+	w.Consistently(w.pushReason("out"), 3*readTold).Should(Equal(stv1.ReasonSynced))
+}
+
+// TestAPushThatCannotGoOnIsIdle: the read before a write is no reason for another one.
+func TestAPushThatCannotGoOnIsIdle(t *testing.T) {
+	w := newWorld(t)
+	w.project.Put("prod", "/pushed", "X", "theirs")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"X": "ours"})
+	w.pushes(func(p *stv1.ServiceTokenPush) { p.Spec.RefreshInterval = metav1.Duration{Duration: time.Hour} })
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonNameConflict))
+	w.Consistently(func() int { return w.infisical.Count("/api/v3/secrets", "") }, 6*time.Second).Should(BeNumerically("<=", 3), "a poll, the read before the write, and perhaps one by the end of the start")
+}
+
+// TestWhatIsUndoneBeforeTheNextPollIsFound: the poll finds what it found before the write, and that is not what was pushed.
+func TestWhatIsUndoneBeforeTheNextPollIsFound(t *testing.T) {
+	w := newWorld(t)
+	var undone atomic.Bool
+	w.pushed(nil, w.front(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPatch || undone.Swap(true) {
+			return false
+		}
+		w.infisical.ServeHTTP(rw, r)
+		w.project.Put("prod", "/pushed", "X", "one")
+		return true
+	}))
+	w.setSecret("made", map[string]string{"X": "changed", "Y": "two"})
+	w.Eventually(undone.Load).Should(BeTrue())
+	w.Eventually(w.folder("/pushed"), time.Minute).Should(HaveKeyWithValue("X", "changed"))
+}
+
 // slowReads is a server before the real one that answers no read of secrets while it is told to hold them.
 type slowReads struct {
 	holds          atomic.Bool

@@ -37,6 +37,7 @@ type job struct {
 	place    source.Place
 	folder   *source.Folder
 	snapshot *source.Snapshot  // what the folder was read to hold, if it could be read
+	asOf     time.Time         // and when that was so
 	blind    bool              // the token cannot read it
 	values   map[string][]byte // by name; none at the end of a push
 	version  string            // of the Secret that has them, with the project that they go to
@@ -103,7 +104,7 @@ func (j *job) open() (*source.Token, error) {
 		case result.Snapshot == nil:
 			return known.Token, nil
 		default:
-			j.snapshot = result.Snapshot
+			j.snapshot, j.asOf = result.Snapshot, result.AsOf
 			folder.Holds(j.snapshot)
 		}
 	}
@@ -123,6 +124,10 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	}
 	if repeated && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
 		return pushOutcome{recheck: j.heals.Get(id)}, nil // it was healed a moment ago, and Ready stays what it is
+	}
+	w := j.push.Status.Written
+	if repeated && j.snapshot != nil && !j.asOf.After(j.known.wrote) && (w == nil || len(w.Creating) == 0) {
+		return pushOutcome{recheck: readTold}, nil // all was written, and the folder was not read since
 	}
 	j.written, out.left = j.account()
 	plan, err := j.plan(ctx, &out)
@@ -187,7 +192,13 @@ func (j *job) settle(out *pushOutcome, plan *push.Plan, repeated bool) {
 	}
 	j.known.change = j.change()
 	out.reason, out.message, out.secrets = stv1.ReasonSynced, j.summary(plan), j.count()
-	if !repeated || j.done.count() == 0 {
+	if j.done.count() == 0 {
+		return
+	}
+	if !j.blind {
+		out.recheck = readTold // if the next read finds what the last one did, which is not this, it tells nobody
+	}
+	if !repeated {
 		return
 	}
 	// Nothing is new here, so it was changed at the server.
@@ -232,7 +243,7 @@ func (j *job) account() (own *stv1.PushedNames, left string) {
 // plan plans with what is known of the folder, and anew with what is there if that comes to anything but to leave all as it is: what is
 // known may be older than the last write, of this push or of somebody else.
 func (j *job) plan(ctx context.Context, out *pushOutcome) (push.Plan, error) {
-	if !j.blind && j.snapshot != nil && j.snapshot != j.known.wrote && len(j.written.Creating) == 0 {
+	if !j.blind && j.snapshot != nil && j.asOf.After(j.known.wrote) && len(j.written.Creating) == 0 {
 		plan, err := j.planned()
 		if err == nil && plan.Empty() && len(plan.Names) >= len(j.written.Names) {
 			return plan, nil

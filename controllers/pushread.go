@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -29,6 +30,7 @@ type rereading struct {
 	folder *source.Folder
 	began  time.Time
 	stop   context.CancelFunc
+	left   atomic.Bool // nobody waits for it, so that its end has to wake the push
 
 	over  chan struct{} // closed when the rest is known
 	ended time.Time
@@ -44,33 +46,41 @@ func (j *job) reread(ctx context.Context) error {
 	}
 	if r == nil {
 		r = &rereading{cred: j.cred, folder: j.folder, began: j.clock.Now(), over: make(chan struct{})}
-		r.stop = j.pool.Go(pushOwner(&j.push.ServiceTokenPush), func(ctx context.Context) {
+		r.stop = j.pool.Go(pushOwner(&j.push.ServiceTokenPush), func(ctx context.Context) bool {
 			r.err = r.folder.Reread(ctx)
 			r.ended = j.clock.Now()
 			close(r.over)
+			return r.left.Load()
 		})
 		j.known.rereading = r
 	}
+	r.left.Store(false)
 	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
 	select {
-	case <-ctx.Done():
-		return errReading
 	case <-r.over:
-		j.folder = r.folder
-		j.known.endRereading()
-		return r.err
+	case <-ctx.Done():
+		if r.left.Store(true); !r.isOver() {
+			return errReading
+		}
+	}
+	j.folder = r.folder
+	j.known.endRereading()
+	return r.err
+}
+
+func (r *rereading) isOver() bool {
+	select {
+	case <-r.over:
+		return true
+	default:
+		return false
 	}
 }
 
 // stale says whether a read ended too long ago to write by it.
 func (r *rereading) stale(now time.Time) bool {
-	select {
-	case <-r.over:
-		return now.Sub(r.ended) > readFresh
-	default:
-		return false
-	}
+	return r.isOver() && now.Sub(r.ended) > readFresh
 }
 
 // endRereading ends the read that is under way, if one is, and forgets how it ended. No record has none.

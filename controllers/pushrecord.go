@@ -22,7 +22,7 @@ type record struct {
 	memory    *push.Memory
 	rereading *rereading          // of the folder, before something is written to it
 	change    string              // what was brought to the server last, to the end
-	wrote     *source.Snapshot    // what was known of the folder when something was last written: it is out of date
+	wrote     time.Time           // when something was last written: what was known of the folder before is out of date
 	round     *round              // the steps of a change that is being brought
 	arrived   map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
 }

@@ -41,10 +41,10 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 			return false, err
 		}
 	}
-	if len(create)+len(update)+len(remove) > 0 {
-		j.known.wrote = j.snapshot
-	}
 	err = j.write(ctx, before, create, update, remove)
+	if len(create)+len(update)+len(remove) > 0 {
+		j.known.wrote = j.clock.Now()
+	}
 	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, j.unsure)
 	if j.done.count() > 0 || err != nil {
 		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.

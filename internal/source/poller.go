@@ -41,6 +41,7 @@ type poller[T any] struct {
 	mu       sync.Mutex
 	value    T
 	good     bool          // value holds something that was fetched
+	current  time.Time     // when the last good attempt was due
 	told     error         // what readers are told; nil while value is current
 	last     error         // what the last attempt ended with
 	failures int           // in a row, of the kind that heals by itself
@@ -66,6 +67,13 @@ func (p *poller[T]) read() (value T, good bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.value, p.good, p.told
+}
+
+// asOf is when the attempt began that the last good value is of, or one that found the same.
+func (p *poller[T]) asOf() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current
 }
 
 // poke makes another attempt start now, or after the one under way.
@@ -189,7 +197,7 @@ func (p *poller[T]) take(value T, err error) (changed bool, untimed int) {
 		if !same { // else the old one stays, so that readers who compare pointers see no change
 			p.value, p.good = value, true
 		}
-		p.told, p.failures, p.untimed = nil, 0, 0
+		p.told, p.failures, p.untimed, p.current = nil, 0, 0, p.due
 	} else {
 		changed = p.fail(err)
 	}

@@ -75,6 +75,7 @@ type Reading struct {
 // Result is what is known of one place. Neither field set means that it is being read for the first time.
 type Result struct {
 	Snapshot *Snapshot // the last good one; kept when Err is set
+	AsOf     time.Time // what was done at the server before is in Snapshot, or has been undone
 	Err      error     // *infisical.Error or one of this package's
 }
 
@@ -140,6 +141,7 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 		}
 		var result Result
 		result.Snapshot, _, result.Err = e.read()
+		result.AsOf = e.asOf()
 		r.Places[place] = result
 	}
 	return r
@@ -200,14 +202,13 @@ func (p *Pool) Refresh(owner Owner) {
 	}
 }
 
-// Go runs what takes its time at a server, and notifies the owner when it is done. stop ends its context before, as Close does; then
-// nobody is notified.
-func (p *Pool) Go(owner Owner, do func(context.Context)) (stop context.CancelFunc) {
+// Go runs what takes its time at a server, and notifies the owner when it is done, if do says so. stop ends its context before, as Close
+// does; then nobody is notified.
+func (p *Pool) Go(owner Owner, do func(context.Context) (tell bool)) (stop context.CancelFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.launch(func(ctx context.Context) {
-		do(ctx)
-		if ctx.Err() == nil {
+		if do(ctx) && ctx.Err() == nil {
 			p.notify(owner)
 		}
 	})

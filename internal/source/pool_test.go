@@ -337,10 +337,15 @@ func TestAClosedPoolLaunchesNothing(t *testing.T) {
 func TestWhoStartsSomethingIsToldWhenItIsDone(t *testing.T) {
 	w := newWorld(t, 1)
 	done := make(chan struct{})
-	w.pool.Go(alice, func(context.Context) { <-done })
+	told := true
+	w.pool.Go(alice, func(context.Context) bool { <-done; return told })
 	w.Consistently(w.notes, "50ms").Should(BeEmpty())
 	close(done)
 	w.Eventually(w.notes).Should(Equal(map[Owner]int{alice: 1}))
+	told = false
+	w.pool.Go(alice, func(context.Context) bool { return told })
+	w.pool.live.Wait()
+	w.Expect(w.notes()).To(BeEmpty())
 }
 
 func TestWhatIsStoppedTellsNobody(t *testing.T) {
@@ -350,7 +355,7 @@ func TestWhatIsStoppedTellsNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 1)
-			stop(w, w.pool.Go(alice, func(ctx context.Context) { <-ctx.Done() }))
+			stop(w, w.pool.Go(alice, func(ctx context.Context) bool { <-ctx.Done(); return true }))
 			w.pool.live.Wait()
 			w.Expect(w.notes()).To(BeEmpty())
 		})
