@@ -49,8 +49,12 @@ func setExpiry(obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Tim
 		setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionFalse, stv1.ReasonExpiryNotDue, "the token expires at "+date, now)
 		return
 	}
+	verb := "expires"
+	if left <= 0 {
+		verb = "expired"
+	}
 	setCondition(obj, stv1.ConditionTokenExpiring, metav1.ConditionTrue, stv1.ReasonTokenExpiring,
-		fmt.Sprintf("token %s expires at %s: make a new one and put it into its Secret", token.id, date), now)
+		fmt.Sprintf("token %s %s at %s: make a new one and put it into its Secret", token.id, verb, date), now)
 }
 
 func setUsage(ledger *usage.Ledger, obj *stv1.ServiceTokenSecret, token *tokenOutcome, now metav1.Time) {

@@ -118,7 +118,7 @@ func announceWrites(before, s *subject, out outcome, tell teller) {
 		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote another target: "+s.together(another))
 	}
 	if len(healed) > 0 {
-		tell(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that somebody made: "+s.together(healed))
+		tell(corev1.EventTypeNormal, stv1.ReasonHealed, "Heal", "undid a change that "+culprits(healed)+" made: "+s.together(healed))
 	}
 	if len(changed) > 0 {
 		tell(corev1.EventTypeNormal, stv1.ReasonUpdated, "Sync", "wrote a change: "+s.together(changed))

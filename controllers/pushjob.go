@@ -208,7 +208,7 @@ func (j *job) settle(out *pushOutcome, plan *push.Plan, repeated bool) {
 	out.recheck = j.heals.Get(id)
 	if out.recheck >= healTold {
 		out.reason = stv1.ReasonNameConflict
-		out.message = fmt.Sprintf("somebody changes what was pushed again and again, and it is put right ever more rarely, at least every %s: %s", healMax, j.done.describe(j.place))
+		out.message = fmt.Sprintf("somebody changes what was pushed again and again; each repair waits longer, up to %s, and in between it is wrong: %s", healMax, j.done.describe(j.place))
 	}
 }
 

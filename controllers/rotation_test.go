@@ -175,6 +175,7 @@ func TestExpiredTokenIsCalledExpiredByTheNextProcessToo(t *testing.T) {
 	w.Eventually(func() string { w.refresh("shop"); return w.reason("shop")() }, "20s", "500ms").Should(Equal(stv1.ReasonTokenExpired))
 	w.refresh("shop")
 	w.Consistently(w.reason("shop"), "2s").Should(Equal(stv1.ReasonTokenExpired))
+	w.Expect(meta.FindStatusCondition(w.get("shop").Status.Conditions, stv1.ConditionTokenExpiring).Message).To(ContainSubstring(" expired at "))
 	w.stop()
 	w.infisical.ResetLog()
 	w.start()

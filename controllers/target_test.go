@@ -230,14 +230,14 @@ func TestAFightOverASecretIsToldOf(t *testing.T) {
 		w.Expect(err).NotTo(HaveOccurred())
 		if string(secret.Data["A"]) == "alpha" {
 			secret.Data["A"] = []byte("theirs")
-			_ = w.client.Update(w.ctx, secret) // a conflict is as good: it was healed
+			_ = w.client.Update(w.ctx, secret, client.FieldOwner("deploy-bot")) // a conflict is as good: it was healed
 		}
 	}
 	w.Eventually(func() string {
 		edit()
 		return w.reason("shop")()
 	}, time.Minute).Should(Equal(stv1.ReasonTargetConflict))
-	w.Expect(w.message("shop")).To(HavePrefix("somebody changes Secret shop-env again and again"))
+	w.Expect(w.message("shop")).To(HavePrefix("deploy-bot changes Secret shop-env again and again; "))
 	w.Expect(w.events("shop")()).To(HaveKey(stv1.ReasonTargetConflict))
 	version := w.get("shop").ResourceVersion
 	edit()

@@ -101,11 +101,26 @@ func (r *reconciler) place(ctx context.Context, s *subject, t *stv1.Target, shap
 }
 
 // foughtError says that somebody changes a target again and again, so that it is wrong most of the time.
-type foughtError struct{ target stv1.TargetReference }
+type foughtError struct {
+	target stv1.TargetReference
+	by     string
+}
 
 func (e *foughtError) Error() string {
-	return fmt.Sprintf("somebody changes %s %s again and again, and it is put right ever more rarely, at least every %s: "+
-		"docs/howto/targets.md says how to see who it is", e.target.Kind, e.target.Name, healMax)
+	return fmt.Sprintf("%s changes %s %s again and again; each repair waits longer, up to %s, and in between it is wrong: "+
+		"docs/howto/targets.md says how to see who it is", e.by, e.target.Kind, e.target.Name, healMax)
+}
+
+// culprits are who had changed what was healed, by the field managers of their writes.
+func culprits(healed []placed) string {
+	var managers []string
+	for _, p := range healed {
+		managers = append(managers, p.written.By...)
+	}
+	if len(managers) == 0 {
+		return "somebody"
+	}
+	return listed(sorted(managers))
 }
 
 // id tells placed targets apart. It has the UID, as an object that is made anew begins anew.
@@ -133,7 +148,7 @@ func (r *reconciler) summary(s *subject, all []placed, skipped []string) (outcom
 			out.sooner(p.held)
 			r.troubles.over(p.id(s))
 			if p.fought {
-				p.err = &foughtError{p.target}
+				p.err = &foughtError{p.target, culprits([]placed{*p})}
 				failed = append(failed, p)
 				out.sooner(r.heals.Get(p.id(s)))
 			}

@@ -48,7 +48,7 @@ func (w *world) editConfigMap(change func(*corev1.ConfigMap)) {
 	w.t.Helper()
 	configMap := w.configMap()
 	change(configMap)
-	if err := w.admin.Update(w.t.Context(), configMap, client.FieldOwner("kubectl-edit")); err != nil {
+	if err := w.admin.Update(w.t.Context(), configMap, client.FieldOwner(edited[0])); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -104,9 +104,9 @@ func TestWhatSomebodyElseChangedInAConfigMapIsHealed(t *testing.T) {
 		change func(*corev1.ConfigMap)
 		want   Result
 	}{
-		"a text":            {func(c *corev1.ConfigMap) { c.Data["text"] = "x" }, Result{Changed: true, Healed: true, Keys: []string{"text"}}},
-		"a binary value":    {func(c *corev1.ConfigMap) { c.BinaryData["binary"] = []byte("\xfd") }, Result{Changed: true, Healed: true, Keys: []string{"binary"}}},
-		"a text more":       {func(c *corev1.ConfigMap) { c.Data["more"] = "x" }, Result{Changed: true, Healed: true, Keys: []string{"more"}}},
+		"a text":            {func(c *corev1.ConfigMap) { c.Data["text"] = "x" }, Result{Changed: true, Healed: true, By: edited, Keys: []string{"text"}}},
+		"a binary value":    {func(c *corev1.ConfigMap) { c.BinaryData["binary"] = []byte("\xfd") }, Result{Changed: true, Healed: true, By: edited, Keys: []string{"binary"}}},
+		"a text more":       {func(c *corev1.ConfigMap) { c.Data["more"] = "x" }, Result{Changed: true, Healed: true, By: edited, Keys: []string{"more"}}},
 		"our label":         {func(c *corev1.ConfigMap) { delete(c.Labels, ManagedByLabel) }, Result{Changed: true, Healed: true}},
 		"the reference":     {func(c *corev1.ConfigMap) { c.OwnerReferences = nil }, Result{Changed: true}},
 		"a label of theirs": {func(c *corev1.ConfigMap) { c.Labels["their"] = "own" }, Result{}},
@@ -192,7 +192,7 @@ func TestMergeIntoAConfigMapChangesOnlyTheObjectsKeys(t *testing.T) {
 	g.Expect(w.configMap().Labels).To(Equal(d.Labels), "and none of the operator's")
 
 	w.editConfigMap(func(c *corev1.ConfigMap) { c.BinaryData["ours.bin"] = []byte("\xfd") })
-	g.Expect(w.apply(d)).To(Equal(Result{Changed: true, Healed: true, Keys: []string{"ours.bin"}}))
+	g.Expect(w.apply(d)).To(Equal(Result{Changed: true, Healed: true, By: edited, Keys: []string{"ours.bin"}}))
 	d.Data["ours"] = []byte(notText) // from data to binaryData
 	g.Expect(w.apply(d)).To(Equal(Result{Changed: true, Keys: []string{"ours"}}))
 	g.Expect(w.configMap().Data).To(Equal(map[string]string{"A": "1"}))

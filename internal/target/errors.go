@@ -69,14 +69,14 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the write of %s was refused (%s) by %s", e.Object, e.Reason, by)
 }
 
-// refusers are how the API server begins its messages when one of these refuses a write, with the name of who does. What comes after is
-// words of theirs.
+// refusers are how the API server begins its messages when one of these refuses a write, with the name of who does, and the numbers of a
+// quota. What comes after the names of the others is words of theirs.
 var refusers = []struct {
 	message *regexp.Regexp
 	by      string
 }{
 	{regexp.MustCompile(`^\S+(?: "\S+")? is forbidden: User "\S+" cannot \S+ resource "`), "the operator's roles, which lack that permission"},
-	{regexp.MustCompile(`^\S+ "\S+" is forbidden: exceeded quota: ([a-z0-9.-]+),`), "ResourceQuota "},
+	{regexp.MustCompile(`^\S+ "\S+" is forbidden: exceeded quota: ([a-z0-9.-]+(?:, requested: [\w./=,-]+, used: [\w./=,-]+, limited: [\w./=,-]+$)?)`), "ResourceQuota "},
 	{regexp.MustCompile(`^\S+ "\S+" is forbidden: ValidatingAdmissionPolicy '([a-z0-9.-]+)' with binding '`), "ValidatingAdmissionPolicy "},
 	{regexp.MustCompile(`^admission webhook "([a-z0-9.-]+)" denied the request`), "the admission webhook "},
 }

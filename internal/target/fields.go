@@ -117,19 +117,46 @@ func only(m map[string]string, keys ...string) bool {
 // touchedSince names the keys that somebody else added or changed after our last write. What is older was there when we
 // took the Secret over.
 func touchedSince(live *corev1.Secret) names {
+	touched := noFields()
+	for _, entry := range othersSince(live) {
+		touched.add(entry)
+	}
+	return touched.data
+}
+
+// healing adds to the result of a heal who had changed or added one of the keys.
+func healing(live *corev1.Secret, keys []string, result Result) Result {
+	if !result.Healed {
+		return result
+	}
+	managers := names{}
+	for _, entry := range othersSince(live) {
+		touched := noFields()
+		if touched.add(entry); touched.data.HasAny(keys...) {
+			managers.Insert(entry.Manager)
+		}
+	}
+	if managers.Len() > 0 {
+		result.By = sets.List(managers)
+	}
+	return result
+}
+
+// othersSince are what others have written after our last write, a Merge's own writes among them.
+func othersSince(live *corev1.Secret) []metav1.ManagedFieldsEntry {
 	var last metav1.Time
 	for _, entry := range live.ManagedFields {
 		if entry.Manager == fieldManager && last.Before(entry.Time) {
 			last = *entry.Time
 		}
 	}
-	touched := noFields()
+	var others []metav1.ManagedFieldsEntry
 	for _, entry := range live.ManagedFields {
 		if entry.Manager != fieldManager && entry.Time != nil && !entry.Time.Before(&last) {
-			touched.add(entry)
+			others = append(others, entry)
 		}
 	}
-	return touched.data
+	return others
 }
 
 // mergeManager is the field manager of one object's Merge. Each object has its own, so that what one no longer wants

@@ -55,7 +55,7 @@ func (w *Writer) mergeInto(ctx context.Context, live *corev1.Secret, d Desired) 
 	if err := w.applyMerge(ctx, live, d); err != nil {
 		return Result{}, err
 	}
-	result := Result{Changed: true, Healed: len(healed) > 0, Keys: keys}
+	result := healing(live, healed, Result{Changed: true, Healed: len(healed) > 0, Keys: keys})
 	if d.Known && len(keys) > len(healed) {
 		result.Due = d.Revision
 	}

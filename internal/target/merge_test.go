@@ -56,7 +56,7 @@ func TestMergeHealsItsKeysAndLeavesTheOthers(t *testing.T) {
 	w.edit(func(s *corev1.Secret) {
 		s.Data["A"], s.Data["theirs"], s.Data["new"] = []byte("x"), []byte("2"), []byte("2")
 	})
-	g.Expect(w.apply(w.merging("A", "1", "B", "1"))).To(Equal(Result{Changed: true, Healed: true, Keys: []string{"A"}}))
+	g.Expect(w.apply(w.merging("A", "1", "B", "1"))).To(Equal(Result{Changed: true, Healed: true, By: edited, Keys: []string{"A"}}))
 	g.Expect(w.secret().Data).To(Equal(pairs("theirs", "2", "new", "2", "A", "1", "B", "1")))
 	g.Expect(w.apply(w.merging("A", "2", "B", "1"))).To(Equal(Result{Changed: true, Keys: []string{"A"}}), "a change at the source heals nothing")
 }

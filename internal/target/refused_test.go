@@ -48,7 +48,7 @@ func TestWhoRefusesAWriteIsNamed(t *testing.T) {
 			create(w, quota)
 			quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: quota.Spec.Hard}
 			NewWithT(w.t).Expect(w.admin.Status().Update(w.t.Context(), quota)).To(Succeed()) // which its controller does elsewhere
-			return "ResourceQuota none-at-all"
+			return "ResourceQuota none-at-all, requested: count/secrets=1, used: count/secrets=0, limited: count/secrets=0"
 		},
 		"policy": func(w *world) string {
 			policy := &registrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}

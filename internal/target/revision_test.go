@@ -39,8 +39,8 @@ func TestAChangeOfTheDataIsDueUntilItIsRolledOut(t *testing.T) {
 		"changed":                      {false, nil, []string{"A", "2", "B", "1"}, nil, Result{Changed: true, Keys: []string{"A"}}, true},
 		"a key less":                   {false, nil, []string{"A", "1"}, nil, Result{Changed: true, Keys: []string{"B"}}, true},
 		"a label":                      {false, nil, []string{"A", "1", "B", "1"}, label, Result{Changed: true}, false},
-		"healed":                       {false, setA, []string{"A", "1", "B", "1"}, nil, Result{Changed: true, Healed: true, Keys: []string{"A"}}, false},
-		"healed and changed":           {false, setA, []string{"A", "1", "B", "2"}, nil, Result{Changed: true, Healed: true, Keys: []string{"A", "B"}}, true},
+		"healed":                       {false, setA, []string{"A", "1", "B", "1"}, nil, Result{Changed: true, Healed: true, By: edited, Keys: []string{"A"}}, false},
+		"healed and changed":           {false, setA, []string{"A", "1", "B", "2"}, nil, Result{Changed: true, Healed: true, By: edited, Keys: []string{"A", "B"}}, true},
 		"from before":                  {true, nil, []string{"A", "1", "B", "1"}, nil, Result{Changed: true}, false},
 		"from before, and changed":     {true, nil, []string{"A", "2", "B", "1"}, nil, Result{Changed: true, Keys: []string{"A"}}, true},
 		"the revision was taken away":  {false, without(RevisionAnnotation), []string{"A", "1", "B", "1"}, nil, Result{Changed: true}, false},
@@ -188,7 +188,7 @@ func TestTheMarksOfAConfigMap(t *testing.T) {
 	d.Revision = "first"
 	g.Expect(w.apply(d).Due).To(BeEmpty())
 	w.editConfigMap(func(c *corev1.ConfigMap) { c.BinaryData["B"] = []byte("\xfd") })
-	g.Expect(w.apply(d)).To(Equal(Result{Changed: true, Healed: true, Keys: []string{"B"}}))
+	g.Expect(w.apply(d)).To(Equal(Result{Changed: true, Healed: true, By: edited, Keys: []string{"B"}}))
 	d.Data["B"], d.Revision = []byte("\xfd"), "second"
 	due := w.apply(d).Due
 	g.Expect(due).To(Equal("second"))
@@ -214,7 +214,7 @@ func TestAMergeReportsWhatIsDueOnce(t *testing.T) {
 	g.Expect(due).To(BeTrue())
 	g.Expect(w.apply(merging(true, "same", "1", "A", "2"))).To(Equal(Result{}))
 	w.edit(func(s *corev1.Secret) { s.Data["A"] = []byte("x") })
-	g.Expect(w.apply(merging(true, "same", "1", "A", "2"))).To(Equal(Result{Changed: true, Healed: true, Keys: []string{"A"}}))
+	g.Expect(w.apply(merging(true, "same", "1", "A", "2"))).To(Equal(Result{Changed: true, Healed: true, By: edited, Keys: []string{"A"}}))
 	w.requests.take()
 	g.Expect(w.RolledOut(t.Context(), merging(true), "x")).To(Succeed())
 	g.Expect(w.requests.take()).To(BeEmpty(), "somebody else's Secret gets no marks")

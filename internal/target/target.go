@@ -82,6 +82,7 @@ type Result struct {
 	Created  bool     // the Secret did not exist
 	Replaced bool     // the Secret was deleted and made anew
 	Healed   bool     // some of what was written had been changed or added by somebody else
+	By       []string // the field managers that had done so, sorted, as far as their writes can still be told
 	Keys     []string // names of the keys that were added, changed or removed, sorted
 	Due      string   // the revision of a change that is to be rolled out, until RolledOut is told of it; empty for none
 }
@@ -198,7 +199,7 @@ func (w *Writer) applyLive(ctx context.Context, d Desired) (Result, error) {
 		if err := w.replace(ctx, live, d, m); err != nil {
 			return Result{}, err
 		}
-		return Result{Changed: true, Replaced: true, Healed: drifted(live, d, keys), Keys: keys, Due: m.due()}, nil
+		return healing(live, keys, Result{Changed: true, Replaced: true, Healed: drifted(live, d, keys), Keys: keys, Due: m.due()}), nil
 	}
 
 	secret := live.DeepCopy()
@@ -214,7 +215,7 @@ func (w *Writer) applyLive(ctx context.Context, d Desired) (Result, error) {
 	if err := w.client.Update(ctx, d.Kind.toSend(secret), client.FieldOwner(fieldManager)); err != nil {
 		return Result{}, writeError("update", d.object(), err)
 	}
-	return Result{Changed: true, Healed: ours && drifted(live, d, keys), Keys: keys, Due: m.due()}, nil
+	return healing(live, keys, Result{Changed: true, Healed: ours && drifted(live, d, keys), Keys: keys, Due: m.due()}), nil
 }
 
 // secret is what is desired, where nothing is there yet.

@@ -98,8 +98,8 @@ func TestWhatSomebodyElseChangedIsHealed(t *testing.T) {
 		change func(*corev1.Secret)
 		want   Result
 	}{
-		"a value":           {func(s *corev1.Secret) { s.Data["A"] = []byte("x") }, Result{Changed: true, Healed: true, Keys: []string{"A"}}},
-		"a key more":        {func(s *corev1.Secret) { s.Data["C"] = []byte("x") }, Result{Changed: true, Healed: true, Keys: []string{"C"}}},
+		"a value":           {func(s *corev1.Secret) { s.Data["A"] = []byte("x") }, Result{Changed: true, Healed: true, By: edited, Keys: []string{"A"}}},
+		"a key more":        {func(s *corev1.Secret) { s.Data["C"] = []byte("x") }, Result{Changed: true, Healed: true, By: edited, Keys: []string{"C"}}},
 		"a key less":        {func(s *corev1.Secret) { delete(s.Data, "A") }, Result{Changed: true, Keys: []string{"A"}}}, // leaves no trace
 		"our label":         {func(s *corev1.Secret) { delete(s.Labels, ManagedByLabel) }, Result{Changed: true, Healed: true}},
 		"our annotation":    {func(s *corev1.Secret) { s.Annotations[OwnerAnnotation] = "blog" }, Result{Changed: true, Healed: true}},

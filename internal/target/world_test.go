@@ -224,12 +224,15 @@ func (w *world) theirs(change func(*corev1.Secret), data ...string) *corev1.Secr
 	return secret
 }
 
+// edited is who changes what edit does.
+var edited = []string{"kubectl-edit"}
+
 // edit is somebody else's change.
 func (w *world) edit(change func(*corev1.Secret)) {
 	w.t.Helper()
 	secret := w.secret()
 	change(secret)
-	if err := w.admin.Update(w.t.Context(), secret, client.FieldOwner("kubectl-edit")); err != nil {
+	if err := w.admin.Update(w.t.Context(), secret, client.FieldOwner(edited[0])); err != nil {
 		w.t.Fatal(err)
 	}
 }
