@@ -87,7 +87,7 @@ func TestSecretsOfOneSourceNeverBecomeOneKey(t *testing.T) {
 			sources: []Source{source("dev:/", "a b=1", "a/b=2")},
 			invalid: InvalidKeysReplace,
 			want:    []Conflict{{"a_b", dev, dev, "a/b", "a b"}},
-			message: "a b and a/b of dev:/ both become a_b",
+			message: "\"a b\" and a/b of dev:/ both become a_b",
 		},
 		"an import as well": {
 			sources: []Source{source("dev:/", "A=1").with(entry("x:/", "a=1")).taking(lower)},

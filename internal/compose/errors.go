@@ -97,7 +97,7 @@ type KeyError struct {
 }
 
 func (e *KeyError) Error() string {
-	return "not a valid key of a Secret (letters, digits, '-', '_' and '.'; at most 253): " + list(e.Keys, printable, ", ")
+	return "no valid keys of a Secret (letters, digits, '-', '_' and '.'; at most 253): " + list(e.Keys, printable, ", ")
 }
 
 func checkKeys(keys []string) error {
@@ -193,7 +193,13 @@ func list[T any](items []T, text func(T) string, separator string) string {
 	return b.String()
 }
 
-func printable(name string) string { return printableTo(name, maxName) }
+func printable(name string) string {
+	text := printableTo(name, maxName)
+	if strings.Contains(text, " ") && !strings.HasPrefix(text, `"`) { // or it would read as part of the sentence
+		return strconv.Quote(text)
+	}
+	return text
+}
 
 // printableTo cuts a text after so many characters, and quotes it when nobody would see it, or a terminal or a YAML file would
 // stumble over it.

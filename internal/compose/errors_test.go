@@ -39,16 +39,16 @@ func TestMessages(t *testing.T) {
 		`unresolved references: A (dev:/) refers to "${\nB}": "two\nlines"`: &ReferenceError{
 			[]BrokenReference{{"A", dev, "${\nB}", "two\nlines"}},
 		},
-		"not a valid key of a Secret (letters, digits, '-', '_' and '.'; at most 253): a b, \"\\u202e\", \"\\xff\"": &KeyError{
+		"no valid keys of a Secret (letters, digits, '-', '_' and '.'; at most 253): \"a b\", \"\\u202e\", \"\\xff\"": &KeyError{
 			[]string{"a b", "\u202e", "\xff"},
 		},
-		"not a valid key of a Secret (letters, digits, '-', '_' and '.'; at most 253): " + strings.Repeat("é", 100) + "…": &KeyError{
+		"no valid keys of a Secret (letters, digits, '-', '_' and '.'; at most 253): " + strings.Repeat("é", 100) + "…": &KeyError{
 			[]string{strings.Repeat("é", 101)},
 		},
 		"different values for the same key: A (dev:/ and prod:/db), B (twice in dev:/)": &ConflictError{
 			[]Conflict{{"A", prod, dev, "A", "A"}, {"B", dev, dev, "B", "B"}},
 		},
-		"not a valid key of a Secret (letters, digits, '-', '_' and '.'; at most 253): \"\", a b": &KeyError{
+		"no valid keys of a Secret (letters, digits, '-', '_' and '.'; at most 253): \"\", \"a b\"": &KeyError{
 			[]string{"", "a b"},
 		},
 		"A and B of prod:/db both become X, C of prod:/db and D of dev:/ both become Y": &ConflictError{
