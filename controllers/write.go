@@ -108,7 +108,7 @@ type foughtError struct {
 
 func (e *foughtError) Error() string {
 	return fmt.Sprintf("%s changes %s %s again and again; each repair waits longer, up to %s, and in between it is wrong: "+
-		"docs/howto/targets.md says how to see who it is", e.by, e.target.Kind, e.target.Name, healMax)
+		"docs/howto/targets.md says what to do", e.by, e.target.Kind, e.target.Name, healMax)
 }
 
 // culprits are who had changed what was healed, by the field managers of their writes.
