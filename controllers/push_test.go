@@ -82,6 +82,14 @@ func (w *world) refreshPush(name string) {
 	w.Eventually(func() string { return w.getPush(name).Status.LastHandledRefresh }).Should(Equal(asked))
 }
 
+// wakePush has a push looked at, without anything else.
+func (w *world) wakePush(name string) {
+	w.t.Helper()
+	w.changePush(name, func(p *stv1.ServiceTokenPush) {
+		metav1.SetMetaDataAnnotation(&p.ObjectMeta, "woken", fmt.Sprint(time.Now()))
+	})
+}
+
 func (w *world) pushReason(name string) func() string {
 	return func() string {
 		if c := meta.FindStatusCondition(w.getPush(name).Status.Conditions, stv1.ConditionReady); c != nil {

@@ -133,7 +133,7 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	plan, err := j.plan(ctx, &out)
 	switch {
 	case errors.Is(err, errReading):
-		return j.waits(), nil
+		return j.waits(repeated), nil
 	case err != nil:
 		return pushOutcome{}, err
 	}
@@ -268,12 +268,12 @@ func (j *job) adopt(out *pushOutcome) {
 		switch {
 		case there && j.known.memory.Knows(name, j.folder.Trimmed(value)):
 			j.written.Names = sorted(j.written.Names, []string{name})
-		case !wanted && (j.blind || j.folder.State(name, nil) != source.Absent):
+		case !wanted && (j.blind || j.folder.State(name, nil) != source.Absent || j.known.round != nil && j.known.round.waits):
 			lost = append(lost, name)
 		}
 	}
 	if len(lost) > 0 && out.left == "" {
-		out.left = fmt.Sprintf("the operator was interrupted when it created these names in %s, and does not know whether they are its own: %s", j.place, listed(lost))
+		out.left = fmt.Sprintf("the operator was interrupted when it created these names in %s, or they wait for an approval, and it does not know whether they are its own: %s", j.place, listed(lost))
 	}
 }
 

@@ -3,8 +3,11 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/source"
@@ -16,39 +19,35 @@ const (
 	readPatience = time.Second
 	// readTold is after how long status tells that it is waited for.
 	readTold = 15 * time.Second
-	// readFresh is how old a read may be when its push gets to write.
-	readFresh = 15 * time.Second
 )
 
 // errReading says that the folder is still being read.
 var errReading = errors.New("the folder is being read")
 
 // rereading is the read of a folder that comes before what is written to it. It has a place in a queue with all who read from the server,
-// and keeps it over looks: at a server that paces its readers, it takes minutes.
+// and keeps it over looks: at a server that paces its readers, it takes minutes. It ends with the first look that does not wait for it: so
+// it is never older than the way of its push through the queue of the controller, and never of a token that was taken away.
 type rereading struct {
-	cred   source.Credential
 	folder *source.Folder
 	began  time.Time
 	stop   context.CancelFunc
 	left   atomic.Bool // nobody waits for it, so that its end has to wake the push
 
-	over  chan struct{} // closed when the rest is known
-	ended time.Time
-	err   error
+	over chan struct{} // closed when err is known
+	err  error
 }
 
 // reread has the job's folder read once more. It returns errReading until that is over, or how it ended.
 func (j *job) reread(ctx context.Context) error {
 	r := j.known.rereading
-	if r != nil && (r.cred != j.cred || r.folder.Token() != j.folder.Token() || r.stale(j.clock.Now())) {
+	if r != nil && !r.folder.Like(j.folder) {
 		j.known.endRereading()
 		r = nil
 	}
 	if r == nil {
-		r = &rereading{cred: j.cred, folder: j.folder, began: j.clock.Now(), over: make(chan struct{})}
+		r = &rereading{folder: j.folder, began: j.clock.Now(), over: make(chan struct{})}
 		r.stop = j.pool.Go(pushOwner(&j.push.ServiceTokenPush), func(ctx context.Context) bool {
 			r.err = r.folder.Reread(ctx)
-			r.ended = j.clock.Now()
 			close(r.over)
 			return r.left.Load()
 		})
@@ -78,11 +77,6 @@ func (r *rereading) isOver() bool {
 	}
 }
 
-// stale says whether a read ended too long ago to write by it.
-func (r *rereading) stale(now time.Time) bool {
-	return r.isOver() && now.Sub(r.ended) > readFresh
-}
-
 // endRereading ends the read that is under way, if one is, and forgets how it ended. No record has none.
 func (r *record) endRereading() {
 	if r != nil && r.rereading != nil {
@@ -91,16 +85,20 @@ func (r *record) endRereading() {
 	}
 }
 
-// waits is the outcome of a look whose folder is still being read.
-func (j *job) waits() pushOutcome {
-	began := j.known.rereading.began
-	if left := readTold - j.clock.Since(began); left > 0 {
-		return pushOutcome{recheck: left}
+// waits is the outcome of a look whose folder is still being read. It is no news to a push that has nothing new to bring, nor to one of
+// which status says already what holds it back.
+func (j *job) waits(repeated bool) pushOutcome {
+	left := readTold - j.clock.Since(j.known.rereading.began)
+	ready := meta.FindStatusCondition(j.push.Status.Conditions, stv1.ConditionReady)
+	told := ready != nil && ready.Reason == stv1.ReasonRateLimited && ready.ObservedGeneration == j.push.Generation
+	switch {
+	case left > 0:
+		return pushOutcome{reading: true, recheck: left}
+	case repeated, told:
+		return pushOutcome{reading: true, recheck: slowRecheck}
 	}
 	return pushOutcome{
-		reason: stv1.ReasonRateLimited,
-		message: "writing waits for a read of " + j.place.String() + ", which the server's rate limit, or the time it takes to answer, has held back since " +
-			began.UTC().Format(time.RFC3339),
-		recheck: slowRecheck,
+		reading: true, recheck: slowRecheck, reason: stv1.ReasonRateLimited,
+		message: fmt.Sprintf("writing waits for a read of %s, which the server's rate limit, or the time it takes to answer, holds back", j.place),
 	}
 }

@@ -45,6 +45,11 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 	if len(create)+len(update)+len(remove) > 0 {
 		j.known.wrote = j.clock.Now()
 	}
+	for _, name := range create {
+		if has(before, name) && !has(j.own, name) && j.round.met[name] == nil {
+			doubtful = append(doubtful, name) // it was not reached
+		}
+	}
 	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, j.unsure)
 	if j.done.count() > 0 || err != nil {
 		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
@@ -121,12 +126,15 @@ var errArrived = errors.New("it has arrived meanwhile")
 // doubt notes that a name may have been created by a request that failed.
 func (j *job) doubt(name string, err error) {
 	kind := infisical.KindOf(err)
+	j.round.waits = j.round.waits || kind == infisical.KindApprovalNeeded
+	if kind == infisical.KindApprovalNeeded && j.blind {
+		return // it may come much later, or never: who cannot look would take somebody else's for it
+	}
 	cut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	if cut || kind == infisical.KindNetwork || kind == infisical.KindServer || kind == infisical.KindBadAnswer || kind == infisical.KindApprovalNeeded {
 		j.unsure = append(j.unsure, name)
 		j.known.memory.Sent(name, j.folder.Trimmed(j.values[name])) // as it will be read
 	}
-	j.round.waits = j.round.waits || kind == infisical.KindApprovalNeeded
 }
 
 // update changes a name, or makes it anew if somebody has deleted it a moment ago.

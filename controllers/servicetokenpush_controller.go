@@ -89,6 +89,7 @@ type pushOutcome struct {
 	secrets         *int32 // names that are right
 	left            string // what is not its own any longer, for an event
 	recheck         time.Duration
+	reading         bool // the folder is being read, for the next look
 }
 
 // Reconcile looks at one push once.
@@ -113,11 +114,19 @@ func (r *pusher) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		p.Status.SecretVersion, p.Status.LastHandledRefresh = "", p.Annotations[stv1.RefreshAnnotation]
 	}
 	out, failed := r.sync(ctx, p)
+	r.read(p, out)
 	result, err := r.report(ctx, p, out)
 	if err := errors.Join(failed, err); err != nil {
 		return ctrl.Result{}, err
 	}
 	return result, nil
+}
+
+// read ends the read of a folder that nobody waits for any longer.
+func (r *pusher) read(p *item, out pushOutcome) {
+	if !out.reading {
+		r.records.endRereading(pushOwner(&p.ServiceTokenPush))
+	}
 }
 
 // item is a push that is being looked at.
@@ -166,7 +175,6 @@ func (r *pusher) sync(ctx context.Context, p *item) (pushOutcome, error) {
 	if err != nil {
 		if _, known := reasonOf(err); known {
 			r.pool.Leave(owner) // a token that was taken away is not used any longer
-			r.records.endRereading(owner)
 		}
 		return r.refused(p, nil, err)
 	}
@@ -319,6 +327,7 @@ func (r *pusher) finish(ctx context.Context, p *item) (ctrl.Result, error) {
 	}
 	p.look()
 	out, failed := r.withdraw(ctx, p)
+	r.read(p, out)
 	switch reason, known := reasonOf(failed); {
 	case failed == nil || !known:
 	case passes(failed):

@@ -86,6 +86,7 @@ type world struct {
 	writes   *requestCounter
 	stop     func() // the operator; waits for its end
 	workers  int
+	patience time.Duration        // of requests to servers; 5 s when it is zero
 	release  string               // the operator's name for itself and its lease; without one it needs no lease
 	home     string               // the operator's own namespace; the test's when it is empty
 	selector labels.Selector      // of the operator's objects; nil means all
@@ -137,7 +138,7 @@ func (w *world) start() {
 	w.metrics = prometheus.NewRegistry()
 	o := Options{
 		Namespaces: []string{w.ns}, Selector: w.selector, OwnNamespace: cmp.Or(w.home, w.ns), DefaultURL: w.url, Workers: max(w.workers, 4), Metrics: w.metrics,
-		Infisical: infisical.Options{Version: cmp.Or(w.release, "test"), AllowHTTP: true, Timeout: 5 * time.Second},
+		Infisical: infisical.Options{Version: cmp.Or(w.release, "test"), AllowHTTP: true, Timeout: cmp.Or(w.patience, 5*time.Second)},
 	}
 	o.Webhook, o.Push = w.webhook, true
 	if w.cluster {

@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -68,7 +69,7 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string {
 	if e.Environment {
-		return fmt.Sprintf("the project has no environment %q; it has: %s", e.Place.Environment, firstFew(e.Environments))
+		return fmt.Sprintf("the project has no environment %q; it has: %s", e.Place.Environment, firstFew(slugs(e.Environments)))
 	}
 	return fmt.Sprintf("environment %q has no folder %q", e.Place.Environment, e.Place.Path)
 }
@@ -83,6 +84,21 @@ type DecryptionError struct {
 
 func (e *DecryptionError) Error() string {
 	return fmt.Sprintf("in %s: %s: %v", e.Place, firstFew(e.Names), e.Err)
+}
+
+// slugs are the server's words for environments, if they are what slugs look like.
+func slugs(environments []string) []string {
+	valid := regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	var shown []string
+	for _, slug := range environments {
+		if valid.MatchString(slug) {
+			shown = append(shown, slug)
+		}
+	}
+	if shown == nil {
+		return []string{"none"}
+	}
+	return shown
 }
 
 // firstFew are the first ten of some names, and how many more there are.

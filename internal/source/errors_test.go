@@ -21,9 +21,13 @@ func TestErrorsTellWhereAndWhat(t *testing.T) {
 	for want, err := range map[string]error{
 		"prod:/app is outside the token's scopes: dev:/db, dev:/x/*":     &ScopeError{Place: app, Scopes: servicetoken.Scopes{{Environment: "dev", Path: "/db"}, {Environment: "dev", Path: "/x/*"}}},
 		`the project has no environment "prod"; it has: dev, production`: &NotFoundError{Place: app, Environment: true, Environments: []string{"dev", "production"}},
-		`environment "prod" has no folder "/app"`:                        &NotFoundError{Place: app},
-		"in prod:/app: A, B: damaged":                                    &DecryptionError{Place: app, Names: names[:2], Err: errors.New("damaged")},
-		"in prod:/app: A, B, C, D, E, F, G, H, I, J: damaged":            &DecryptionError{Place: app, Names: names[:10], Err: errors.New("damaged")},
+		`the project has no environment "prod"; it has: dev`: &NotFoundError{
+			Place: app, Environment: true, Environments: []string{"dev", "two\nlines", strings.Repeat("x", 65)},
+		},
+		`the project has no environment "prod"; it has: none`: &NotFoundError{Place: app, Environment: true},
+		`environment "prod" has no folder "/app"`:             &NotFoundError{Place: app},
+		"in prod:/app: A, B: damaged":                         &DecryptionError{Place: app, Names: names[:2], Err: errors.New("damaged")},
+		"in prod:/app: A, B, C, D, E, F, G, H, I, J: damaged": &DecryptionError{Place: app, Names: names[:10], Err: errors.New("damaged")},
 		"in prod:/app: A, B, C, D, E, F, G, H, I, J, and 2 more: damaged": &DecryptionError{
 			Place: app, Names: names, Err: errors.New("damaged"),
 		},

@@ -69,8 +69,8 @@ func (p *Pool) Folder(cred Credential, token *Token, place Place) (*Folder, erro
 // errUnread is a mistake of the caller's.
 var errUnread = errors.New("a folder was asked for with a credential that nobody reads with")
 
-// Token is what was known of the credential when the folder was asked for.
-func (f *Folder) Token() *Token { return f.token }
+// Like says whether o is the same place, for the same credential, of which the same was known when the folder was asked for.
+func (f *Folder) Like(o *Folder) bool { return f.cred == o.cred && f.token == o.token && f.place == o.place }
 
 // ProjectID is the id of the folder's project.
 func (f *Folder) ProjectID() string { return f.token.projectID }
