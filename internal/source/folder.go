@@ -70,7 +70,9 @@ func (p *Pool) Folder(cred Credential, token *Token, place Place) (*Folder, erro
 var errUnread = errors.New("a folder was asked for with a credential that nobody reads with")
 
 // Like says whether o is the same place, for the same credential, of which the same was known when the folder was asked for.
-func (f *Folder) Like(o *Folder) bool { return f.cred == o.cred && f.token == o.token && f.place == o.place }
+func (f *Folder) Like(o *Folder) bool {
+	return f.cred == o.cred && f.token == o.token && f.place == o.place
+}
 
 // ProjectID is the id of the folder's project.
 func (f *Folder) ProjectID() string { return f.token.projectID }
