@@ -38,6 +38,7 @@ type job struct {
 	folder   *source.Folder
 	snapshot *source.Snapshot  // what the folder was read to hold, if it could be read
 	asOf     time.Time         // and when that was so
+	undone   bool              // by what is known of the folder, there is something to write
 	blind    bool              // the token cannot read it
 	values   map[string][]byte // by name; none at the end of a push
 	version  string            // of the Secret that has them, with the project that they go to
@@ -133,7 +134,7 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	plan, err := j.plan(ctx, &out)
 	switch {
 	case errors.Is(err, errReading):
-		return j.waits(repeated), nil
+		return j.waits(repeated && !j.undone), nil
 	case err != nil:
 		return pushOutcome{}, err
 	}
@@ -240,14 +241,15 @@ func (j *job) account() (own *stv1.PushedNames, left string) {
 	return own, left
 }
 
-// plan plans with what is known of the folder, and anew with what is there if that comes to anything but to leave all as it is: what is
-// known may be older than the last write, of this push or of somebody else.
+// plan plans with what is known of the folder, and anew with what is there if that comes to a write: what is known may be older than the
+// last write, of this push or of somebody else.
 func (j *job) plan(ctx context.Context, out *pushOutcome) (push.Plan, error) {
 	if !j.blind && j.snapshot != nil && j.asOf.After(j.known.wrote) && len(j.written.Creating) == 0 {
 		plan, err := j.planned()
-		if err == nil && plan.Empty() && len(plan.Names) >= len(j.written.Names) {
-			return plan, nil
+		if err != nil || plan.Empty() && len(plan.Names) >= len(j.written.Names) {
+			return plan, err
 		}
+		j.undone = true
 	}
 	if !j.blind {
 		if err := j.reread(ctx); err != nil {

@@ -85,16 +85,16 @@ func (r *record) endRereading() {
 	}
 }
 
-// waits is the outcome of a look whose folder is still being read. It is no news to a push that has nothing new to bring, nor to one of
-// which status says already what holds it back.
-func (j *job) waits(repeated bool) pushOutcome {
+// waits is the outcome of a look whose folder is still being read. It is no news to a push that is done as far as somebody knows, nor to one
+// of which status says already what holds it back.
+func (j *job) waits(done bool) pushOutcome {
 	left := readTold - j.clock.Since(j.known.rereading.began)
 	ready := meta.FindStatusCondition(j.push.Status.Conditions, stv1.ConditionReady)
 	told := ready != nil && ready.Reason == stv1.ReasonRateLimited && ready.ObservedGeneration == j.push.Generation
 	switch {
 	case left > 0:
 		return pushOutcome{reading: true, recheck: left}
-	case repeated, told:
+	case done, told:
 		return pushOutcome{reading: true, recheck: slowRecheck}
 	}
 	return pushOutcome{
