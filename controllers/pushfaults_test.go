@@ -469,6 +469,54 @@ func TestWhatIsUndoneBeforeTheNextPollIsFound(t *testing.T) {
 	w.Eventually(w.folder("/pushed"), time.Minute).Should(HaveKeyWithValue("X", "changed"))
 }
 
+// TestWhatIsChangedBesideASecretThatDoesNotOpenIsFound: no poll tells what is there.
+func TestWhatIsChangedBesideASecretThatDoesNotOpenIsFound(t *testing.T) {
+	w := newWorld(t)
+	w.project.Put("prod", "/pushed", "FOREIGN", "x")
+	w.infisical.SetFault(devserver.Fault{WrongTag: true, SecretName: "FOREIGN"})
+	w.pushed(nil)
+	w.project.Put("prod", "/pushed", "X", "changed")
+	w.Eventually(w.folder("/pushed")).Should(HaveKeyWithValue("X", "one"))
+}
+
+// TestManyNamesAreHealedInOneGo: a step is not the end of a heal.
+func TestManyNamesAreHealedInOneGo(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", numbered(3*stepWrites))
+	w.pushes()
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+	w.Eventually(func() bool { return w.getPush("out").Status.Written != nil }).Should(BeTrue())
+	for name := range numbered(3 * stepWrites) {
+		w.project.Delete("prod", "/pushed", name)
+	}
+	w.Eventually(func() int { return len(w.folder("/pushed")()) }, 25*time.Second).Should(BeNumerically(">", 0))
+	w.Eventually(w.folder("/pushed"), 10*time.Second).Should(Equal(numbered(3 * stepWrites)))
+}
+
+// TestWhatWasRefusedOnceIsHealedLater: a verdict is over when the name is as it should be.
+func TestWhatWasRefusedOnceIsHealedLater(t *testing.T) {
+	w := newWorld(t)
+	w.project.AddFolder("prod", "/pushed")
+	w.putToken(w.pushToken())
+	w.putSecret("made", map[string]string{"X": "one"})
+	var approves atomic.Bool
+	w.pushes(w.front(func(rw http.ResponseWriter, r *http.Request) bool {
+		waits := r.Method == http.MethodPost && !approves.Load()
+		if waits {
+			_, _ = rw.Write([]byte(`{"approval":{"id":"1"}}`))
+		}
+		return waits
+	}))
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPermissionDenied))
+	w.project.Put("prod", "/pushed", "X", "one") // it is approved
+	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
+	approves.Store(true)
+	w.project.Put("prod", "/pushed", "X", "changed")
+	w.Eventually(w.folder("/pushed"), time.Minute).Should(HaveKeyWithValue("X", "one"))
+}
+
 // slowReads is a server before the real one that answers no read of secrets while it is told to hold them.
 type slowReads struct {
 	holds          atomic.Bool

@@ -127,7 +127,7 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 		return pushOutcome{recheck: j.heals.Get(id)}, nil // it was healed a moment ago, and Ready stays what it is
 	}
 	w := j.push.Status.Written
-	if repeated && j.snapshot != nil && !j.asOf.After(j.known.wrote) && (w == nil || len(w.Creating) == 0) {
+	if repeated && !j.known.unfinished && j.snapshot != nil && !j.asOf.After(j.known.wrote) && (w == nil || len(w.Creating) == 0) {
 		return pushOutcome{recheck: readTold}, nil // all was written, and the folder was not read since
 	}
 	j.written, out.left = j.account()
@@ -140,6 +140,9 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	}
 	step, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
+	if j.known.unfinished = !plan.Empty(); !j.known.unfinished {
+		j.known.round = nil // what it has met is over
+	}
 	j.push.Status.Written, j.round = j.written, j.known.roundOf(j.change(), j.clock.Now())
 	more, err := j.carryOut(step, &plan)
 	out.done = j.done
@@ -162,7 +165,9 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 		}
 		return out, nil
 	}
-	j.round.ended = j.clock.Now()
+	if j.round.ended.IsZero() || j.done.count() > 0 {
+		j.round.ended = j.clock.Now()
+	}
 	left, err := j.round.verdict(&plan)
 	if err != nil {
 		return out, err
@@ -191,13 +196,16 @@ func (j *job) settle(out *pushOutcome, plan *push.Plan, repeated bool) {
 	if j.blind {
 		j.push.Status.SecretVersion = j.version
 	}
-	j.known.change = j.change()
+	j.known.change, j.known.unfinished = j.change(), false
 	out.reason, out.message, out.secrets = stv1.ReasonSynced, j.summary(plan), j.count()
+	if !j.blind && j.snapshot == nil && len(j.values) > 0 {
+		out.recheck = j.push.Spec.RefreshInterval.Duration // no poll tells what is there, beside a secret that does not open
+	}
 	if j.done.count() == 0 {
 		return
 	}
-	if !j.blind {
-		out.recheck = readTold // if the next read finds what the last one did, which is not this, it tells nobody
+	if j.snapshot != nil && len(j.values) > 0 {
+		out.recheck = readTold // if the next poll finds what the last one did, which is not this, it tells nobody
 	}
 	if !repeated {
 		return

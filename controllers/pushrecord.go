@@ -19,12 +19,13 @@ type record struct {
 	of     types.UID
 	folder string // that the rest is about
 
-	memory    *push.Memory
-	rereading *rereading          // of the folder, before something is written to it
-	change    string              // what was brought to the server last, to the end
-	wrote     time.Time           // when something was last written: what was known of the folder before is out of date
-	round     *round              // the steps of a change that is being brought
-	arrived   map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
+	memory     *push.Memory
+	rereading  *rereading          // of the folder, before something is written to it
+	unfinished bool                // there was something to write, and not all was
+	change     string              // what was brought to the server last, to the end
+	wrote      time.Time           // when something was last written: what was known of the folder before is out of date
+	round      *round              // the steps of a change that is being brought
+	arrived    map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
 }
 
 // round is what the steps of one change have met that none of them is to try again, for a while after the last step too.

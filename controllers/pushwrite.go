@@ -42,16 +42,16 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 		}
 	}
 	err = j.write(ctx, before, create, update, remove)
-	if len(create)+len(update)+len(remove) > 0 {
-		j.known.wrote = j.clock.Now()
-	}
 	for _, name := range create {
-		if has(before, name) && !has(j.own, name) && j.round.met[name] == nil {
-			doubtful = append(doubtful, name) // it was not reached
+		met := j.round.met[name]
+		refused := met != nil && !j.blind && !errors.Is(met, errTaken) && j.known.memory.Has(name)
+		if has(before, name) && !has(j.own, name) && (met == nil || refused) {
+			doubtful = append(doubtful, name) // it was not reached, or only refused now
 		}
 	}
 	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, j.unsure)
-	if j.done.count() > 0 || err != nil {
+	if j.done.count() > 0 || err != nil || len(j.unsure) > 0 {
+		j.known.wrote = j.clock.Now()
 		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
 		j.pool.Modified(j.folder.ProjectID(), j.place.Environment, j.place.Path)
 	}

@@ -374,11 +374,11 @@ func (r *pusher) withdraw(ctx context.Context, p *item) (pushOutcome, error) {
 		return pushOutcome{}, missing(stv1.ReasonScopeDenied, "the token is of another project than they are")
 	}
 	out, err := j.run(ctx)
-	if err = unlessGone(err); err == nil && out.recheck == 0 && p.Status.Written != nil && len(p.Status.Written.Names) > 0 {
+	if err == nil && out.recheck == 0 && p.Status.Written != nil && len(p.Status.Written.Names) > 0 {
 		out.left = "there are several secrets of these names, and it is not known which of them was pushed: " + listed(p.Status.Written.Names)
 	}
 	out.reason, out.message, out.token = "", "", describe(cred, known)
-	return out, err
+	return out, unlessGone(err)
 }
 
 // unlessGone is no error where it is that the folder is gone, and with it all that was in it.

@@ -140,8 +140,8 @@ func (p *Pool) Read(owner Owner, cred Credential, interval time.Duration, places
 			e.hurry() // or the shorter interval would begin after the longer one's end
 		}
 		var result Result
-		result.Snapshot, _, result.Err = e.read()
 		result.AsOf = e.asOf()
+		result.Snapshot, _, result.Err = e.read() // which may be newer, and not older
 		r.Places[place] = result
 	}
 	return r
