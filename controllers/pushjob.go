@@ -120,15 +120,8 @@ func (j *job) open() (*source.Token, error) {
 func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	id := pushOwner(&j.push.ServiceTokenPush).String()
 	repeated := len(j.values) > 0 && j.known.change == j.change()
-	if message, done := j.sent(); done {
-		return pushOutcome{reason: stv1.ReasonSynced, message: message, secrets: j.count()}, nil
-	}
-	if repeated && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
-		return pushOutcome{recheck: j.heals.Get(id)}, nil // it was healed a moment ago, and Ready stays what it is
-	}
-	w := j.push.Status.Written
-	if repeated && !j.known.unfinished && j.snapshot != nil && !j.asOf.After(j.known.wrote) && (w == nil || len(w.Creating) == 0) {
-		return pushOutcome{recheck: readTold}, nil // all was written, and the folder was not read since
+	if out, idle := j.idle(repeated); idle {
+		return out, nil
 	}
 	j.written, out.left = j.account()
 	plan, err := j.plan(ctx, &out)
@@ -175,6 +168,22 @@ func (j *job) run(ctx context.Context) (out pushOutcome, err error) {
 	plan.Left = sorted(plan.Left, left)
 	j.settle(&out, &plan, repeated)
 	return out, nil
+}
+
+// idle is the outcome of a look that has nothing to do for now, if that is so. repeated says that all was done once of what is to be done.
+func (j *job) idle(repeated bool) (pushOutcome, bool) {
+	id := pushOwner(&j.push.ServiceTokenPush).String()
+	if message, done := j.sent(); done {
+		return pushOutcome{reason: stv1.ReasonSynced, message: message, secrets: j.count()}, true
+	}
+	if repeated && j.heals.IsInBackOffSinceUpdate(id, j.clock.Now()) {
+		return pushOutcome{recheck: j.heals.Get(id)}, true // it was healed a moment ago, and Ready stays what it is
+	}
+	w := j.push.Status.Written
+	if repeated && !j.known.unfinished && j.snapshot != nil && !j.asOf.After(j.known.wrote) && (w == nil || len(w.Creating) == 0) {
+		return pushOutcome{recheck: readTold}, true // all was written, and the folder was not read since
+	}
+	return pushOutcome{}, false
 }
 
 // ended is what an error comes to: nothing is wrong when it is the end of the step, unless the operator ends.

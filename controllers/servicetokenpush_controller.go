@@ -366,27 +366,36 @@ func (r *pusher) withdraw(ctx context.Context, p *item) (pushOutcome, error) {
 	j := &job{pusher: r, push: p, cred: cred, place: source.Place{Environment: written.Environment, Path: written.Path}}
 	known, err := j.open()
 	switch {
+	case gone(err):
+		return goneWith(written), nil
 	case err != nil:
-		return pushOutcome{}, unlessGone(err)
+		return pushOutcome{}, err
 	case j.folder == nil:
 		return pushOutcome{recheck: pendingRecheck}, nil
 	case j.folder.ProjectID() != written.ProjectID:
 		return pushOutcome{}, missing(stv1.ReasonScopeDenied, "the token is of another project than they are")
 	}
 	out, err := j.run(ctx)
+	if gone(err) {
+		return goneWith(written), nil
+	}
 	if err == nil && out.recheck == 0 && p.Status.Written != nil && len(p.Status.Written.Names) > 0 {
 		out.left = "there are several secrets of these names, and it is not known which of them was pushed: " + listed(p.Status.Written.Names)
 	}
 	out.reason, out.message, out.token = "", "", describe(cred, known)
-	return out, unlessGone(err)
+	return out, err
 }
 
-// unlessGone is no error where it is that the folder is gone, and with it all that was in it.
-func unlessGone(err error) error {
-	if gone, is := errors.AsType[*source.NotFoundError](err); is && !gone.Environment {
-		return nil
-	}
-	return err
+// gone says whether an error is that there is no such folder.
+func gone(err error) bool {
+	missing, is := errors.AsType[*source.NotFoundError](err)
+	return is && !missing.Environment
+}
+
+// goneWith is the outcome of the end of a push whose folder is gone, and with it all that was in it, as far as somebody knows.
+func goneWith(written *stv1.PushedNames) pushOutcome {
+	place := source.Place{Environment: written.Environment, Path: written.Path}
+	return pushOutcome{left: fmt.Sprintf("there is no %s any longer; if it, or its environment, has another name now, these names stay there: %s", place, listed(written.Names))}
 }
 
 // grace is how much of startGrace is left for an object that is Ready, as the process has started lately.
