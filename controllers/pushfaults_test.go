@@ -73,6 +73,17 @@ func (s otherServer) receives(p *stv1.ServiceTokenPush) {
 	p.Spec.HostURL, p.Spec.Auth.ServiceToken.SecretRef.Name = s.url, "other-token"
 }
 
+// asksForApproval answers creates as a server does whose project wants them approved, until they are let through.
+func asksForApproval(approves *atomic.Bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(rw http.ResponseWriter, r *http.Request) bool {
+		waits := r.Method == http.MethodPost && !approves.Load()
+		if waits {
+			_, _ = rw.Write([]byte(`{"approval":{"id":"1"}}`))
+		}
+		return waits
+	}
+}
+
 // TestWhoCannotLookOverwritesNothingElsewhere: what was sent to one folder gives no right in another.
 func TestWhoCannotLookOverwritesNothingElsewhere(t *testing.T) {
 	w := newWorld(t)
@@ -311,13 +322,7 @@ func TestWhoCannotLookTakesNobodysNameForOneThatWaits(t *testing.T) {
 	w.putToken(w.pushToken("write"))
 	w.putSecret("made", map[string]string{"X": "one"})
 	var approves atomic.Bool
-	w.pushes(w.front(func(rw http.ResponseWriter, r *http.Request) bool {
-		waits := r.Method == http.MethodPost && !approves.Load()
-		if waits {
-			_, _ = rw.Write([]byte(`{"approval":{"id":"1"}}`))
-		}
-		return waits
-	}))
+	w.pushes(w.front(asksForApproval(&approves)))
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPermissionDenied))
 	w.wakePush("out")
 	w.Consistently(w.pushReason("out"), time.Second).Should(Equal(stv1.ReasonPermissionDenied))
@@ -334,12 +339,7 @@ func TestANameThatWaitsAndIsNotWantedIsTold(t *testing.T) {
 	w.project.AddFolder("prod", "/pushed")
 	w.putToken(w.pushToken())
 	w.putSecret("made", map[string]string{"A": "1", "B": "1"})
-	w.pushes(w.front(func(rw http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPost {
-			_, _ = rw.Write([]byte(`{"approval":{"id":"1"}}`))
-		}
-		return r.Method == http.MethodPost
-	}))
+	w.pushes(w.front(asksForApproval(&atomic.Bool{})))
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPermissionDenied))
 	w.setSecret("made", map[string]string{"A": "1"})
 	w.Eventually(w.events("out")).Should(HaveKey(stv1.ReasonNamesLeft))
@@ -502,13 +502,7 @@ func TestWhatWasRefusedOnceIsHealedLater(t *testing.T) {
 	w.putToken(w.pushToken())
 	w.putSecret("made", map[string]string{"X": "one"})
 	var approves atomic.Bool
-	w.pushes(w.front(func(rw http.ResponseWriter, r *http.Request) bool {
-		waits := r.Method == http.MethodPost && !approves.Load()
-		if waits {
-			_, _ = rw.Write([]byte(`{"approval":{"id":"1"}}`))
-		}
-		return waits
-	}))
+	w.pushes(w.front(asksForApproval(&approves)))
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonPermissionDenied))
 	w.project.Put("prod", "/pushed", "X", "one") // it is approved
 	w.Eventually(w.pushReason("out")).Should(Equal(stv1.ReasonSynced))
