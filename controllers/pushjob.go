@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
@@ -44,8 +45,8 @@ type job struct {
 	version  string            // of the Secret that has them, with the project that they go to
 
 	known   *record
-	written *stv1.PushedNames   // part of the push's status once something is to be done
-	own     map[string]struct{} // written.Names while they change
+	written *stv1.PushedNames // part of the push's status once something is to be done
+	own     sets.Set[string]  // written.Names while they change
 
 	round  *round
 	done   pushed

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/push"
@@ -20,12 +21,12 @@ type record struct {
 	folder string // that the rest is about
 
 	memory     *push.Memory
-	rereading  *rereading          // of the folder, before something is written to it
-	unfinished bool                // there was something to write, and not all was
-	change     string              // what was brought to the server last, to the end
-	wrote      time.Time           // when something was last written: what was known of the folder before is out of date
-	round      *round              // the steps of a change that is being brought
-	arrived    map[string]struct{} // names that were absent, and there when they were to be created: by an earlier request, perhaps
+	rereading  *rereading       // of the folder, before something is written to it
+	unfinished bool             // there was something to write, and not all was
+	change     string           // what was brought to the server last, to the end
+	wrote      time.Time        // when something was last written: what was known of the folder before is out of date
+	round      *round           // the steps of a change that is being brought
+	arrived    sets.Set[string] // names that were absent, and there when they were to be created: by an earlier request, perhaps
 }
 
 // round is what the steps of one change have met that none of them is to try again, for a while after the last step too.
@@ -83,7 +84,7 @@ func (r *records) of(p *stv1.ServiceTokenPush, folder string) *record {
 	known := r.known[owner]
 	if known == nil || known.of != p.UID || known.folder != folder {
 		known.endRereading()
-		known = &record{of: p.UID, folder: folder, memory: push.NewMemory(), arrived: map[string]struct{}{}}
+		known = &record{of: p.UID, folder: folder, memory: push.NewMemory(), arrived: sets.Set[string]{}}
 		r.known[owner] = known
 	}
 	return known

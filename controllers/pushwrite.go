@@ -3,8 +3,9 @@ package controllers
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	stv1 "github.com/service-token-operator/service-token-operator/api/v1alpha1"
 	"github.com/service-token-operator/service-token-operator/internal/infisical"
@@ -25,16 +26,16 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 	create, update, remove := part(plan.Create), part(plan.Update), part(plan.Delete)
 
 	// What counts as written without a write, such as what was created just before the operator was killed, is noted whatever comes.
-	was, begun, before := setOf(w.Names), setOf(sorted(plan.Create, plan.Update)), setOf(w.Creating)
-	j.own = setOf(plan.Delete)
+	was, begun, before := sets.New(w.Names...), sets.New(plan.Create...).Insert(plan.Update...), sets.New(w.Creating...)
+	j.own = sets.New(plan.Delete...)
 	for _, name := range plan.Names {
-		if has(was, name) || !has(begun, name) {
-			j.own[name] = struct{}{}
+		if was.Has(name) || !begun.Has(name) {
+			j.own.Insert(name)
 		}
 	}
 	// What may have been created by an earlier request may still arrive, such as when somebody approves of it.
-	doubtful := slices.DeleteFunc(slices.Clone(plan.Create), func(name string) bool { return !has(before, name) || slices.Contains(create, name) })
-	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, create)
+	doubtful := slices.DeleteFunc(slices.Clone(plan.Create), func(name string) bool { return !before.Has(name) || slices.Contains(create, name) })
+	w.Names, w.Creating = sets.List(j.own), sorted(doubtful, create)
 	if len(create) > 0 {
 		// Noted before it is done: a name that is there and not noted is somebody else's.
 		if err := j.save(ctx, j.push); err != nil {
@@ -45,11 +46,11 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 	for _, name := range create {
 		met := j.round.met[name]
 		refused := met != nil && !j.blind && !errors.Is(met, errTaken) && j.known.memory.Has(name)
-		if has(before, name) && !has(j.own, name) && (met == nil || refused) {
+		if before.Has(name) && !j.own.Has(name) && (met == nil || refused) {
 			doubtful = append(doubtful, name) // it was not reached, or only refused now
 		}
 	}
-	w.Names, w.Creating = slices.Sorted(maps.Keys(j.own)), sorted(doubtful, j.unsure)
+	w.Names, w.Creating = sets.List(j.own), sorted(doubtful, j.unsure)
 	if j.done.count() > 0 || err != nil || len(j.unsure) > 0 {
 		j.known.wrote = j.clock.Now()
 		// What is known of the folder is not true any more. Not only this push is to see it: so do those who read the folder.
@@ -62,12 +63,12 @@ func (j *job) carryOut(ctx context.Context, plan *push.Plan) (more bool, err err
 }
 
 // write does one thing after the other. What the server says about a single name is no reason to leave the others.
-func (j *job) write(ctx context.Context, before map[string]struct{}, create, update, remove []string) error {
+func (j *job) write(ctx context.Context, before sets.Set[string], create, update, remove []string) error {
 	for _, part := range []struct {
 		names []string
 		do    func(ctx context.Context, name string) error
 	}{
-		{create, func(ctx context.Context, name string) error { return j.create(ctx, name, has(before, name)) }}, {update, j.update}, {remove, j.remove},
+		{create, func(ctx context.Context, name string) error { return j.create(ctx, name, before.Has(name)) }}, {update, j.update}, {remove, j.remove},
 	} {
 		for _, name := range part.names {
 			switch err := part.do(ctx, name); {
@@ -110,8 +111,8 @@ func (j *job) create(ctx context.Context, name string, tried bool) error {
 		j.round.met[name] = errLeft
 	case j.blind && spec.ExistingNames == stv1.ExistingNamesTakeOver:
 		return j.update(ctx, name)
-	case !j.blind && tried && !has(j.known.arrived, name):
-		j.known.arrived[name] = struct{}{} // once: what does not show then is not ours
+	case !j.blind && tried && !j.known.arrived.Has(name):
+		j.known.arrived.Insert(name) // once: what does not show then is not ours
 		j.unsure = append(j.unsure, name)
 		return errArrived
 	default:
@@ -152,13 +153,13 @@ func (j *job) update(ctx context.Context, name string) error {
 
 func (j *job) wrote(list *[]string, name string) {
 	*list = append(*list, name)
-	j.own[name] = struct{}{}
+	j.own.Insert(name)
 	if j.blind {
 		j.known.memory.Sent(name, j.values[name])
 	} else {
 		j.known.memory.Drop(name) // it is seen from now on
 	}
-	delete(j.known.arrived, name)
+	j.known.arrived.Delete(name)
 }
 
 func (j *job) remove(ctx context.Context, name string) error {
@@ -166,22 +167,9 @@ func (j *job) remove(ctx context.Context, name string) error {
 		return err
 	}
 	j.done.deleted = append(j.done.deleted, name)
-	delete(j.own, name)
+	j.own.Delete(name)
 	j.known.memory.Drop(name)
 	return nil
-}
-
-func setOf(names []string) map[string]struct{} {
-	set := make(map[string]struct{}, len(names))
-	for _, name := range names {
-		set[name] = struct{}{}
-	}
-	return set
-}
-
-func has(set map[string]struct{}, name string) bool {
-	_, is := set[name]
-	return is
 }
 
 // sorted are all names of some lists, each once.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/service-token-operator/service-token-operator/internal/source"
 )
 
@@ -64,15 +66,15 @@ func listed(names []string) string {
 func Make(values map[string][]byte, state func(name string, value []byte) source.State, written Written, policy Policy) (Plan, error) {
 	var plan Plan
 	var conflict ConflictError
-	own, creating := setOf(written.Names), setOf(written.Creating)
+	own, creating := sets.New(written.Names...), sets.New(written.Creating...)
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		is := state(name, values[name])
-		_, ours := own[name]
-		if _, begun := creating[name]; begun && is == source.Same {
+		ours := own.Has(name)
+		if creating.Has(name) && is == source.Same {
 			ours = true // created, and then there was no time to note it
 		}
 		if plan.want(name, is, ours, policy, &conflict) {
-			own[name] = struct{}{}
+			own.Insert(name)
 		}
 	}
 	if len(conflict.Names)+len(conflict.Twice) > 0 {
@@ -84,10 +86,10 @@ func Make(values map[string][]byte, state func(name string, value []byte) source
 		}
 		switch is := state(name, nil); {
 		case is == source.Absent:
-			delete(own, name) // whoever makes it again is somebody else
+			own.Delete(name) // whoever makes it again is somebody else
 		case policy.Delete && is != source.Twice:
 			plan.Delete = append(plan.Delete, name)
-			delete(own, name)
+			own.Delete(name)
 		}
 	}
 	if len(own) > maxWritten {
@@ -120,12 +122,4 @@ func (p *Plan) want(name string, is source.State, ours bool, policy Policy, conf
 		conflict.Names = append(conflict.Names, name)
 	}
 	return ours
-}
-
-func setOf(names []string) map[string]struct{} {
-	set := make(map[string]struct{}, len(names))
-	for _, name := range names {
-		set[name] = struct{}{}
-	}
-	return set
 }

@@ -86,13 +86,14 @@ func (e *DecryptionError) Error() string {
 	return fmt.Sprintf("in %s: %s: %v", e.Place, firstFew(e.Names), e.Err)
 }
 
+var slug = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
 // slugs are the server's words for environments, if they are what slugs look like.
 func slugs(environments []string) []string {
-	valid := regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	var shown []string
-	for _, slug := range environments {
-		if valid.MatchString(slug) {
-			shown = append(shown, slug)
+	for _, environment := range environments {
+		if slug.MatchString(environment) {
+			shown = append(shown, environment)
 		}
 	}
 	if shown == nil {
