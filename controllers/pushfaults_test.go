@@ -381,6 +381,22 @@ func TestADeletedPushTellsOfNamesThatItCannotReach(t *testing.T) {
 	w.Eventually(w.events("out")).Should(HaveKey(stv1.ReasonNamesLeft))
 }
 
+// TestAFolderThatGoesWhileAPushIsDeletedIsTold, with what was deleted before and what was not.
+func TestAFolderThatGoesWhileAPushIsDeletedIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.pushed(nil, func(p *stv1.ServiceTokenPush) { p.Spec.DeletionPolicy = stv1.DeletionPolicyDelete }, w.front(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodDelete {
+			return false
+		}
+		w.infisical.ServeHTTP(rw, r)
+		w.project.DeleteFolder("prod", "/pushed")
+		return true
+	}))
+	w.Expect(w.client.Delete(w.ctx, w.getPush("out"))).To(Succeed())
+	w.Eventually(w.gone).Should(BeTrue())
+	w.Eventually(w.events("out")).Should(And(HaveKeyWithValue(stv1.ReasonPushed, 2), HaveKeyWithValue(stv1.ReasonNamesLeft, 1)))
+}
+
 // TestFailingWritesLeaveReadersAlone: a server whose writes fail is tried ever more rarely.
 func TestFailingWritesLeaveReadersAlone(t *testing.T) {
 	w := newWorld(t)
